@@ -1,0 +1,81 @@
+import { assert } from "./assert.ts";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** Frames. The stream manager's own ceiling is 2^30; ours is what one message of the largest size needs. */
+export const FRAME_BYTES_MAX_PROTOCOL = 2 ** 30;
+export const MESSAGE_BYTES_MAX_DEFAULT = 16 * MIB;
+/** Room for the keys around a payload: request id, stream name, CBOR heads. */
+export const FRAME_OVERHEAD_BYTES_MAX = 64 * KIB;
+export const APPEND_BATCH_BYTES_MAX = MIB;
+/** RELIABILITY: a batch of ten million empty messages must not be cheap to send and dear to store. */
+export const APPEND_BATCH_MESSAGES_MAX = 16_384;
+
+/** CBOR of a request may nest this deep; a stream definition needs 5. */
+export const CBOR_DEPTH_MAX = 16;
+
+/** What a message costs in `maxSize`, `streamSegmentSize` and `totalBytes` beside its payload. */
+export const MESSAGE_OVERHEAD_BYTES = 24;
+
+/** Blocks and LZ4. */
+export const BLOCK_TARGET_BYTES = 256 * KIB;
+export const LZ4_BLOCK_RAW_BYTES_MAX = 4 * MIB;
+export const BLOCK_RAW_BYTES_MAX = MESSAGE_BYTES_MAX_DEFAULT + 4;
+/** No LZ4 block can expand by more than this factor; anything that claims to is refused before it is decompressed. */
+export const LZ4_RATIO_MAX = 255;
+
+/** Sync of streams without flushOnWrite (RELIABILITY 2.1). */
+export const SYNC_INTERVAL_MS_DEFAULT = 1000;
+export const SYNC_BYTES_DEFAULT = 4 * MIB;
+export const SYNC_BYTES_PER_WORKER_MAX = 16 * MIB;
+export const COMMIT_ALIGN_BYTES_DEFAULT = 4096;
+
+/** Rings: capacity is a power of two; one client may hold a quarter of a ring. */
+export const RING_BYTES_DEFAULT = 4 * MIB;
+export const RING_FRAGMENT_BYTES_MAX = 512 * KIB;
+
+/** Connections and their buffers. */
+export const CONNECTIONS_MAX_DEFAULT = 1024;
+export const CLIENT_IN_FLIGHT_BYTES_MAX = 4 * MIB;
+export const CLIENT_IN_FLIGHT_REQUESTS_MAX = 16_384;
+export const OUTBOUND_BUFFERED_BYTES_MAX = MIB;
+export const HANDLES_PER_CONNECTION_MAX = 1024;
+export const SUBSCRIPTIONS_PER_CONNECTION_MAX = 64;
+export const SUBSCRIPTION_CREDIT_BYTES_MAX = 16 * MIB;
+export const WEBSOCKET_FRAGMENTS_MAX = 64;
+export const WEBSOCKET_BUFFERED_CHUNKS_MAX = 1024;
+
+/** Deadlines, milliseconds. */
+export const FIRST_BYTE_DEADLINE_MS = 5000;
+export const HANDSHAKE_DEADLINE_MS = 5000;
+export const FRAME_DEADLINE_MS = 30_000;
+export const WEBSOCKET_PING_INTERVAL_MS = 30_000;
+export const SLOW_READER_DEADLINE_MS = 60_000;
+/** PROTOCOL 4, the 60-second trap: no reply may come later than a client's request timeout. */
+export const READ_WAIT_MS_MAX = 59_000;
+export const APPEND_OUTCOME_DEADLINE_MS = 50_000;
+export const SHUTDOWN_DEADLINE_MS = 10_000;
+
+/** Reads. */
+export const READ_REPLY_BYTES_MAX = 4 * MIB;
+export const READ_CHUNK_BYTES_MAX = 256 * KIB;
+
+export const STREAMS_MAX_DEFAULT = 10_000;
+export const WORKER_DEATHS_MAX = 5;
+export const WORKER_DEATHS_WINDOW_MS = 60_000;
+
+/** Export. */
+export const EXPORT_BACKOFF_MS_MIN = 100;
+export const EXPORT_BACKOFF_MS_MAX = 5 * 60_000;
+export const EXPORT_REQUEST_TIMEOUT_MS = 30_000;
+export const CURSOR_SYNC_INTERVAL_MS = 1000;
+export const KINESIS_RECORDS_MAX = 500;
+export const KINESIS_REQUEST_BYTES_MAX = 5 * MIB;
+export const KINESIS_RECORD_BYTES_MAX = MIB;
+
+assert(
+  RING_FRAGMENT_BYTES_MAX * 4 <= RING_BYTES_DEFAULT,
+  "a client's share of a ring holds at least one fragment",
+);
+assert(APPEND_BATCH_BYTES_MAX <= LZ4_BLOCK_RAW_BYTES_MAX, "a batch fits one LZ4 block");

@@ -1,0 +1,33 @@
+/** One accepted and authenticated connection, as the engine sees it. Transport framing is the session's own business. */
+export interface Session {
+  /** Unique in this process. */
+  readonly id: number;
+  readonly transport: "tcp" | "websocket";
+  /** Where the peer is, for logs. */
+  readonly peer: string;
+  /** The stream manager protocol version chosen at Connect; "1.1.0" on WebSocket without a Connect. */
+  readonly protocolVersion: string;
+  /** False once the socket is gone; `send` then does nothing. */
+  readonly isOpen: boolean;
+  /** Bytes handed to `send` that the peer has not taken yet. */
+  readonly bufferedBytes: number;
+  /** Sends one frame (`operation: u8`, body) in one write. The session owns `frame` from here on: do not change it. */
+  send(frame: Uint8Array): void;
+  /** Stops reading from the socket. Frames already received may still arrive. Calls nest by reason, not by count. */
+  pause(reason: PauseReason): void;
+  resume(reason: PauseReason): void;
+  /** Closes after everything sent is flushed: FIN, never RST. */
+  close(reason: string): void;
+}
+
+export type PauseReason = "ring-full" | "in-flight" | "outbound" | "not-ready";
+
+/** What net calls. Implemented by the engine; the two meet in the root files only. */
+export interface RequestHandler {
+  onOpen(session: Session): void;
+  /** One whole frame, operation first. `frame` is a view valid only during the call. Must not throw for bad input. */
+  onFrame(session: Session, frame: Uint8Array): void;
+  /** Called when `bufferedBytes` fell to zero after having been over the outbound limit. */
+  onDrain(session: Session): void;
+  onClose(session: Session): void;
+}

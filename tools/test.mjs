@@ -1,0 +1,20 @@
+// Builds, then runs every compiled test, or those whose path contains one of the arguments: `npm test -- log/`.
+import { spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
+import path from "node:path";
+
+const root = path.join(import.meta.dirname, "..");
+await import("./build.mjs");
+const wanted = process.argv.slice(2);
+const files = readdirSync(path.join(root, "dist", "test"), { recursive: true })
+  .filter((file) => file.endsWith(".test.js"))
+  .filter((file) => wanted.length === 0 || wanted.some((part) => file.includes(part)))
+  .map((file) => path.join("dist", "test", file))
+  .sort();
+if (files.length === 0) {
+  console.error(`no test file matches ${wanted.join(", ")}`);
+  process.exit(1);
+}
+const args = ["--enable-source-maps", "--test", "--test-concurrency=2", "--test-reporter=spec", ...files];
+const { status } = spawnSync(process.execPath, args, { cwd: root, stdio: "inherit" });
+process.exit(status ?? 1);
