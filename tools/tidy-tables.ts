@@ -1,0 +1,99 @@
+/** What `tools/tidy.ts` enforces, as data. To allow something new, change a row here and say why in the commit. */
+
+/** Which folder of src/ may import which. Root files of src/ put everything together and may import all. */
+export const folderImports: ReadonlyMap<string, readonly string[]> = new Map([
+  ["core", []],
+  ["config", ["core"]],
+  ["native", ["core"]],
+  ["wire", ["core"]],
+  ["ring", ["core"]],
+  ["log", ["core", "native"]],
+  ["observe", ["core", "ring"]],
+  ["net", ["core", "wire", "native", "observe"]],
+  ["stream", ["core", "ring", "log", "native", "observe"]],
+  ["export", ["core", "log", "observe"]],
+  ["engine", ["core", "wire", "stream", "export", "observe"]],
+  ["client", ["core", "wire"]],
+  ["cli", ["core", "client", "config"]],
+]);
+
+/** Single files that a folder may import beyond the table, with the reason. */
+export const importExceptions: readonly ImportException[] = [
+  {
+    from: "src/engine/",
+    to: "src/net/request-handler.ts",
+    reason: "the interface that net calls and the engine implements; types only",
+  },
+  {
+    from: "src/cli/serve.ts",
+    to: "src/serve.ts",
+    reason: "the command that starts the engine",
+  },
+];
+
+export interface ImportException {
+  /** A file, or a folder when it ends with a slash. */
+  readonly from: string;
+  readonly to: string;
+  readonly reason: string;
+}
+
+/** Something that only its owner may touch. `owners` are files, or folders when they end with a slash. */
+export interface Ownership {
+  readonly what: string;
+  readonly owners: readonly string[];
+  readonly hint: string;
+}
+
+/** Members of globals: `Date.now()`. Checked in src/ only; tests, benches and tools are free. */
+export const ownedMembers: readonly Ownership[] = [
+  { what: "Date.now", owners: ["src/core/clock.ts"], hint: "take a Clock (core/clock.ts) as an argument" },
+  { what: "performance.now", owners: ["src/core/clock.ts"], hint: "take a Clock (core/clock.ts)" },
+  { what: "Math.random", owners: ["src/core/random.ts"], hint: "take a Random (core/random.ts)" },
+  { what: "process.env", owners: ["src/millrace.ts"], hint: "add a row to config/schema.ts" },
+  { what: "process.exit", owners: ["src/millrace.ts", "src/cli/serve.ts"], hint: "throw, or return" },
+  { what: "process.stdout", owners: ["src/millrace.ts", "src/cli/"], hint: "log, or return the text" },
+  { what: "process.stderr", owners: ["src/millrace.ts", "src/cli/", "src/observe/"], hint: "use the logger" },
+];
+
+/** Modules with owners. `node:fs` stands for `node:fs/promises` too. */
+export const ownedModules: readonly Ownership[] = [
+  {
+    what: "node:fs",
+    owners: ["src/log/file-storage.ts", "src/net/token-store.ts", "src/config/settings-file.ts", "src/cli/"],
+    hint: "take a Storage (log/storage.ts) as an argument",
+  },
+  { what: "piscina", owners: ["src/export/"], hint: "the pool belongs to export/" },
+  { what: "ws", owners: ["src/net/", "src/client/"], hint: "sockets belong to net/ and client/" },
+  { what: "lz4-napi", owners: ["src/log/", "src/native/"], hint: "use the block codec of log/" },
+  { what: "cborg", owners: ["src/wire/"], hint: "use the codecs of wire/" },
+  { what: "pino", owners: ["src/observe/"], hint: "take a Logger (observe/)" },
+  { what: "prom-client", owners: ["src/observe/"], hint: "metrics belong to observe/" },
+  { what: "commander", owners: ["src/millrace.ts", "src/cli/"], hint: "commands belong to cli/" },
+  { what: "smol-toml", owners: ["src/config/"], hint: "settings belong to config/" },
+  { what: "valibot", owners: ["src/config/"], hint: "settings belong to config/" },
+];
+
+/** Names that say nothing about what a file holds. */
+export const forbiddenNames: readonly string[] = [
+  "util",
+  "utils",
+  "common",
+  "helper",
+  "helpers",
+  "types",
+  "misc",
+];
+
+/** The one module that gathers exports: what `millrace/client` means. */
+export const barrels: readonly string[] = ["src/client/index.ts"];
+
+export const FILE_LINES_MAX = 400;
+export const TEST_FILE_LINES_MAX = 600;
+export const WORKER_ENTRY_LINES_MAX = 60;
+
+/** Files that may be longer, with the reason. */
+export const longFiles: ReadonlyMap<string, string> = new Map<string, string>([]);
+
+/** Files that name the forbidden words because they define or test the rules. */
+export const ruleTexts: readonly string[] = ["tools/tidy-", "test/tools/"];
