@@ -74,8 +74,33 @@ export const KINESIS_RECORDS_MAX = 500;
 export const KINESIS_REQUEST_BYTES_MAX = 5 * MIB;
 export const KINESIS_RECORD_BYTES_MAX = MIB;
 
+/** Bounds of settings (config/schema.ts); their defaults stand above, in the section they belong to. */
+export const PORT_DEFAULT = 8088;
+export const PORT_MAX = 65_535;
+export const WORKERS_MAX = 64;
+export const WORKERS_AUTO_MAX = 4;
+export const SYNC_INTERVAL_MS_MIN = 10;
+export const SYNC_INTERVAL_MS_MAX = 60_000;
+export const SYNC_BYTES_MIN = 64 * KIB;
+export const BLOCK_TARGET_BYTES_MIN = 4 * KIB;
+export const RING_BYTES_MIN = 4 * RING_FRAGMENT_BYTES_MAX;
+export const RING_BYTES_MAX = 256 * MIB;
+export const MESSAGE_BYTES_MAX_MIN = KIB;
+export const CONNECTIONS_MAX_MAX = 65_536;
+export const STREAMS_MAX_MAX = 100_000;
+export const SHUTDOWN_MS_MAX = 600_000;
+export const EXPORT_THREADS_DEFAULT = 5;
+export const EXPORT_THREADS_MAX = 64;
+export const EXPORT_BANDWIDTH_KBIT_PER_S_MAX = 1_000_000_000;
+export const KINESIS_INTER_CALL_DELAY_MS_MAX = 60_000;
+/** S3's own bounds for a part of a multipart upload. */
+export const S3_PART_BYTES_MIN = 5 * MIB;
+export const S3_PART_BYTES_MAX = 5 * 1024 * MIB;
+
 assert(
   RING_FRAGMENT_BYTES_MAX * 4 <= RING_BYTES_DEFAULT,
   "a client's share of a ring holds at least one fragment",
 );
 assert(APPEND_BATCH_BYTES_MAX <= LZ4_BLOCK_RAW_BYTES_MAX, "a batch fits one LZ4 block");
+assert(BLOCK_TARGET_BYTES <= LZ4_BLOCK_RAW_BYTES_MAX, "a block of target size is one LZ4 block");
+assert(MESSAGE_BYTES_MAX_DEFAULT < BLOCK_RAW_BYTES_MAX, "the largest message fits a block");

@@ -1,0 +1,299 @@
+import path from "node:path";
+import {
+  BLOCK_TARGET_BYTES,
+  BLOCK_TARGET_BYTES_MIN,
+  COMMIT_ALIGN_BYTES_DEFAULT,
+  CONNECTIONS_MAX_DEFAULT,
+  CONNECTIONS_MAX_MAX,
+  EXPORT_BANDWIDTH_KBIT_PER_S_MAX,
+  EXPORT_THREADS_DEFAULT,
+  EXPORT_THREADS_MAX,
+  KINESIS_INTER_CALL_DELAY_MS_MAX,
+  LZ4_BLOCK_RAW_BYTES_MAX,
+  MESSAGE_BYTES_MAX_DEFAULT,
+  MESSAGE_BYTES_MAX_MIN,
+  PORT_DEFAULT,
+  PORT_MAX,
+  RING_BYTES_DEFAULT,
+  RING_BYTES_MAX,
+  RING_BYTES_MIN,
+  S3_PART_BYTES_MAX,
+  S3_PART_BYTES_MIN,
+  SHUTDOWN_DEADLINE_MS,
+  SHUTDOWN_MS_MAX,
+  STREAMS_MAX_DEFAULT,
+  STREAMS_MAX_MAX,
+  SYNC_BYTES_DEFAULT,
+  SYNC_BYTES_MIN,
+  SYNC_BYTES_PER_WORKER_MAX,
+  SYNC_INTERVAL_MS_DEFAULT,
+  SYNC_INTERVAL_MS_MAX,
+  SYNC_INTERVAL_MS_MIN,
+  WORKERS_AUTO_MAX,
+  WORKERS_MAX,
+} from "../core/limits.ts";
+import {
+  boolean,
+  directory,
+  host,
+  integer,
+  listOf,
+  oneNumberOf,
+  oneWordOf,
+  powerOfTwo,
+  text,
+  type SettingKind,
+} from "./setting-kinds.ts";
+
+/** What a default may depend on. */
+export interface Machine {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly homeDirectory: string;
+  readonly cores: number;
+}
+
+/** One setting. The flag and the file key follow from its key: `storeDirectory`, `--store-directory`, `store_directory`. */
+export interface SettingRow<T, D> {
+  readonly env: string;
+  readonly kind: SettingKind<T>;
+  readonly unit?: string;
+  readonly doc: string;
+  /** The default for the machine, and how the table of settings words it. */
+  readonly defaultFor: (machine: Machine) => T | D;
+  readonly defaultText: string;
+  /** The word that stands for the default, where a setting has one. */
+  readonly automatic?: string;
+  /** Why setting it changes nothing in this version; said when it is set. */
+  readonly unused?: string;
+}
+
+interface RowOptions<T> {
+  readonly env: string;
+  readonly kind: SettingKind<T>;
+  readonly unit?: string;
+  readonly doc: string;
+  readonly automatic?: string;
+  readonly unused?: string;
+}
+
+function row<T>(options: RowOptions<T> & { readonly default: T }): SettingRow<T, never> {
+  const value = options.default;
+  const defaultText = Array.isArray(value) ? value.join(",") : String(value);
+  return { ...options, defaultFor: () => value, defaultText };
+}
+
+/** A row whose default is to have none. */
+function optionalRow<T>(options: RowOptions<T>): SettingRow<T, undefined> {
+  return { ...options, defaultFor: () => undefined, defaultText: "" };
+}
+
+/** A row whose default depends on the machine. */
+function computedRow<T>(
+  options: RowOptions<T> & {
+    readonly defaultFor: (machine: Machine) => T;
+    readonly defaultText: string;
+  },
+): SettingRow<T, never> {
+  return options;
+}
+
+const LATER_ISSUE_S3 = "this version does not export to S3 yet";
+
+/** Every setting there is. The names that begin with STREAM_MANAGER_ are the stream manager's own. */
+export const settingRows = {
+  storeDirectory: computedRow({
+    env: "STREAM_MANAGER_STORE_ROOT_DIR",
+    kind: directory,
+    doc: "Where the streams are stored. The engine makes it, readable by its user only",
+    defaultFor: stateDirectory,
+    defaultText: "$XDG_STATE_HOME/millrace, else ~/.local/state/millrace",
+  }),
+  host: row({
+    env: "MILLRACE_HOST",
+    kind: host,
+    default: "127.0.0.1",
+    doc: "Address to listen on. Another than this machine's own needs authentication",
+  }),
+  port: row({
+    env: "STREAM_MANAGER_SERVER_PORT",
+    kind: integer({ min: 0, max: PORT_MAX }),
+    default: PORT_DEFAULT,
+    doc: "The one port of the stream manager protocol, WebSocket and HTTP; 0 takes any free one",
+  }),
+  authenticate: row({
+    env: "STREAM_MANAGER_AUTHENTICATE_CLIENT",
+    kind: boolean,
+    default: true,
+    doc: "Whether a client must present a token",
+  }),
+  allowedHosts: row({
+    env: "MILLRACE_ALLOWED_HOSTS",
+    kind: listOf({ accepts: "host names separated by commas", matches: /^[^\s/,]+$/ }),
+    default: [],
+    doc: "Host headers that HTTP and WebSocket accept beside this machine's own names",
+  }),
+  allowedOrigins: row({
+    env: "MILLRACE_ALLOWED_ORIGINS",
+    kind: listOf({
+      accepts: "origins such as https://panel.local separated by commas",
+      matches: /^[a-z][a-z0-9+.-]*:\/\/[^\s/,]+$/i,
+    }),
+    default: [],
+    doc: "Origins of web pages that may connect",
+  }),
+  connectionsMax: row({
+    env: "MILLRACE_CONNECTIONS_MAX",
+    kind: integer({ min: 1, max: CONNECTIONS_MAX_MAX }),
+    default: CONNECTIONS_MAX_DEFAULT,
+    doc: "Most connections at a time",
+  }),
+  messageBytesMax: row({
+    env: "MILLRACE_MESSAGE_BYTES_MAX",
+    kind: integer({ min: MESSAGE_BYTES_MAX_MIN, max: MESSAGE_BYTES_MAX_DEFAULT }),
+    default: MESSAGE_BYTES_MAX_DEFAULT,
+    unit: "bytes",
+    doc: "Largest message that is accepted",
+  }),
+  streamsMax: row({
+    env: "MILLRACE_STREAMS_MAX",
+    kind: integer({ min: 1, max: STREAMS_MAX_MAX }),
+    default: STREAMS_MAX_DEFAULT,
+    doc: "Most streams that may exist",
+  }),
+  workers: computedRow({
+    env: "MILLRACE_WORKERS",
+    kind: integer({ min: 1, max: WORKERS_MAX }),
+    doc: "Threads that write streams",
+    defaultFor: ({ cores }) => Math.min(WORKERS_AUTO_MAX, Math.max(1, Math.floor(cores / 2))),
+    defaultText: "auto: half the cores, 1 to 4",
+    automatic: "auto",
+  }),
+  ringBytes: row({
+    env: "MILLRACE_RING_BYTES",
+    kind: powerOfTwo({ min: RING_BYTES_MIN, max: RING_BYTES_MAX }),
+    default: RING_BYTES_DEFAULT,
+    unit: "bytes",
+    doc: "Size of each ring between the sockets and a stream worker",
+  }),
+  blockBytes: row({
+    env: "MILLRACE_BLOCK_BYTES",
+    kind: integer({ min: BLOCK_TARGET_BYTES_MIN, max: LZ4_BLOCK_RAW_BYTES_MAX }),
+    default: BLOCK_TARGET_BYTES,
+    unit: "bytes",
+    doc: "Raw size at which a block is compressed and written, when that much has arrived",
+  }),
+  syncIntervalMs: row({
+    env: "MILLRACE_SYNC_INTERVAL_MS",
+    kind: integer({ min: SYNC_INTERVAL_MS_MIN, max: SYNC_INTERVAL_MS_MAX }),
+    default: SYNC_INTERVAL_MS_DEFAULT,
+    unit: "ms",
+    doc: "Longest time a stream without flushOnWrite goes without a sync",
+  }),
+  syncBytes: row({
+    env: "MILLRACE_SYNC_BYTES",
+    kind: integer({ min: SYNC_BYTES_MIN, max: SYNC_BYTES_PER_WORKER_MAX }),
+    default: SYNC_BYTES_DEFAULT,
+    unit: "bytes",
+    doc: "Most bytes a stream without flushOnWrite writes without a sync",
+  }),
+  commitAlignBytes: row({
+    env: "MILLRACE_COMMIT_ALIGN_BYTES",
+    kind: oneNumberOf([0, 512, COMMIT_ALIGN_BYTES_DEFAULT]),
+    default: COMMIT_ALIGN_BYTES_DEFAULT,
+    unit: "bytes",
+    doc: "With flushOnWrite, a commit ends at a multiple of this, so that a later write cannot tear it; 0 does not pad",
+  }),
+  shutdownMs: row({
+    env: "MILLRACE_SHUTDOWN_MS",
+    kind: integer({ min: 0, max: SHUTDOWN_MS_MAX }),
+    default: SHUTDOWN_DEADLINE_MS,
+    unit: "ms",
+    doc: "Longest time a clean stop may take",
+  }),
+  logLevel: row({
+    env: "LOG_LEVEL",
+    kind: oneWordOf(["trace", "debug", "info", "warn", "error", "fatal", "silent"]),
+    default: "info",
+    doc: "Least level that is logged",
+  }),
+  exportThreads: row({
+    env: "STREAM_MANAGER_EXPORTER_THREAD_POOL_SIZE",
+    kind: integer({ min: 1, max: EXPORT_THREADS_MAX }),
+    default: EXPORT_THREADS_DEFAULT,
+    doc: "Most threads that export at a time; none runs while nothing is exported",
+  }),
+  kinesisInterCallDelayMs: row({
+    env: "STREAM_MANAGER_EXPORTER_KINESIS_INTER_CALL_DELAY_MS",
+    kind: integer({ min: 0, max: KINESIS_INTER_CALL_DELAY_MS_MAX }),
+    default: 0,
+    unit: "ms",
+    doc: "Pause between two calls to Kinesis",
+    unused: "this version does not pause between calls to Kinesis",
+  }),
+  exportKbitPerSecondMax: optionalRow({
+    env: "STREAM_MANAGER_EXPORTER_MAX_BANDWIDTH",
+    kind: integer({ min: 1, max: EXPORT_BANDWIDTH_KBIT_PER_S_MAX }),
+    unit: "kbit/s",
+    doc: "Most bandwidth that exports may use together",
+    unused: "this version does not limit the bandwidth of exports yet",
+  }),
+  s3PartBytesMin: row({
+    env: "STREAM_MANAGER_EXPORTER_S3_DESTINATION_MULTIPART_UPLOAD_MIN_PART_SIZE_BYTES",
+    kind: integer({ min: S3_PART_BYTES_MIN, max: S3_PART_BYTES_MAX }),
+    default: S3_PART_BYTES_MIN,
+    unit: "bytes",
+    doc: "Smallest part of a multipart upload to S3",
+    unused: LATER_ISSUE_S3,
+  }),
+  readOnlyDirectories: row({
+    env: "STREAM_MANAGER_READ_ONLY_DIRS",
+    kind: listOf({ accepts: "absolute directories separated by commas", matches: /^\/[^,]*$/ }),
+    default: [],
+    doc: "Directories of files to upload to S3",
+    unused: LATER_ISSUE_S3,
+  }),
+  jvmArguments: optionalRow({
+    env: "JVM_ARGS",
+    kind: text,
+    doc: "Taken, so that an existing configuration works as it is",
+    unused: "there is no JVM",
+  }),
+} as const satisfies Record<string, SettingRow<unknown, unknown>>;
+
+export type SettingKey = keyof typeof settingRows;
+
+type ValueOf<R> = R extends SettingRow<infer T, infer D> ? T | D : never;
+
+/** All settings, checked. */
+export type Settings = { readonly [K in SettingKey]: ValueOf<(typeof settingRows)[K]> };
+
+export const settingKeys = Object.keys(settingRows) as SettingKey[];
+
+/** The row of a setting, without its exact type. */
+export function rowOf(key: SettingKey): SettingRow<unknown, unknown> {
+  return settingRows[key];
+}
+
+/** `--store-directory` for `storeDirectory`. */
+export function flagOf(key: SettingKey): string {
+  return `--${words(key, "-")}`;
+}
+
+/** `store_directory` for `storeDirectory`: the key in a settings file. */
+export function fileKeyOf(key: SettingKey): string {
+  return words(key, "_");
+}
+
+function words(key: string, separator: string): string {
+  return key.replace(/[A-Z]/g, (letter) => separator + letter.toLowerCase());
+}
+
+/** The XDG base directory rule: a relative XDG_STATE_HOME is ignored. */
+function stateDirectory({ env, homeDirectory }: Machine): string {
+  const stateHome = env["XDG_STATE_HOME"];
+  const base =
+    stateHome !== undefined && path.isAbsolute(stateHome)
+      ? stateHome
+      : path.join(homeDirectory, ".local", "state");
+  return path.join(base, "millrace");
+}

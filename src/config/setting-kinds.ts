@@ -1,0 +1,106 @@
+import { isIP } from "node:net";
+import path from "node:path";
+import * as v from "valibot";
+
+/** How the values of one setting are read from text, checked and described. */
+export interface SettingKind<T> {
+  readonly schema: v.GenericSchema<unknown, T>;
+  /** Turns the text of a variable or a flag into what the schema checks; text it cannot read it returns as it came. */
+  fromText(text: string): unknown;
+  /** What the schema accepts, to follow "must be": "an integer from 0 to 65535". */
+  readonly accepts: string;
+}
+
+export function integer({ min, max }: { min: number; max: number }): SettingKind<number> {
+  return {
+    schema: v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max)),
+    fromText: numberFromText,
+    accepts: `an integer from ${min} to ${max}`,
+  };
+}
+
+export function powerOfTwo({ min, max }: { min: number; max: number }): SettingKind<number> {
+  const isPowerOfTwo = (value: number) => Number.isInteger(Math.log2(value));
+  return {
+    schema: v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max), v.check(isPowerOfTwo)),
+    fromText: numberFromText,
+    accepts: `a power of two from ${min} to ${max}`,
+  };
+}
+
+export function oneNumberOf(values: readonly number[]): SettingKind<number> {
+  return {
+    schema: v.picklist(values),
+    fromText: numberFromText,
+    accepts: `one of ${values.join(", ")}`,
+  };
+}
+
+export function oneWordOf<const T extends string>(words: readonly T[]): SettingKind<T> {
+  return {
+    schema: v.pipe(v.string(), v.toLowerCase(), v.picklist(words)),
+    fromText: (text) => text,
+    accepts: `one of ${words.join(", ")}`,
+  };
+}
+
+export const boolean: SettingKind<boolean> = {
+  schema: v.boolean(),
+  fromText: (text) => {
+    const word = text.toLowerCase();
+    return word === "true" ? true : word === "false" ? false : text;
+  },
+  accepts: "true or false",
+};
+
+/** Any text of one line. */
+export const text: SettingKind<string> = {
+  schema: v.string(),
+  fromText: (given) => given,
+  accepts: "text",
+};
+
+/** A directory, made absolute. */
+export const directory: SettingKind<string> = {
+  schema: v.pipe(
+    v.string(),
+    v.nonEmpty(),
+    v.check((given) => !given.includes("\0")),
+    v.transform((given) => path.resolve(given)),
+  ),
+  fromText: (given) => given,
+  accepts: "a directory",
+};
+
+/** An address or a name to listen on. */
+export const host: SettingKind<string> = {
+  schema: v.pipe(
+    v.string(),
+    v.check((given) => isIP(given) !== 0 || /^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/i.test(given)),
+  ),
+  fromText: (given) => given,
+  accepts: "an IP address or a host name",
+};
+
+/** Items separated by commas in text, an array in a file. */
+export function listOf({
+  accepts,
+  matches,
+}: {
+  accepts: string;
+  matches: RegExp;
+}): SettingKind<readonly string[]> {
+  return {
+    schema: v.array(v.pipe(v.string(), v.regex(matches))),
+    fromText: (given) =>
+      given
+        .split(",")
+        .map((item) => item.trim())
+        .filter((item) => item !== ""),
+    accepts,
+  };
+}
+
+function numberFromText(given: string): number | string {
+  return /^[+-]?\d+$/.test(given.trim()) ? Number(given) : given;
+}

@@ -1,0 +1,186 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { isLoopback, loadSettings, type SettingSources } from "../../src/config/load-settings.ts";
+import { MillraceError } from "../../src/core/errors.ts";
+
+const bare: SettingSources = { env: {}, homeDirectory: "/home/edge", cores: 8 };
+
+function load(sources: Partial<SettingSources>) {
+  return loadSettings({ ...bare, ...sources });
+}
+
+/** The message of the refusal; fails when nothing is refused. */
+function refusal(sources: Partial<SettingSources>): string {
+  try {
+    load(sources);
+  } catch (error) {
+    assert.ok(error instanceof MillraceError);
+    assert.equal(error.code, "INVALID_SETTING");
+    assert.doesNotMatch(error.message, /\n/);
+    return error.message;
+  }
+  assert.fail("the settings were accepted");
+}
+
+const file = (values: Record<string, unknown>) => ({ path: "edge.toml", values });
+
+describe("loadSettings, defaults", () => {
+  it("has the stream manager's defaults without a notice", () => {
+    const { settings, notices } = load({});
+    assert.equal(settings.port, 8088);
+    assert.equal(settings.host, "127.0.0.1");
+    assert.equal(settings.authenticate, true);
+    assert.equal(settings.exportThreads, 5);
+    assert.equal(settings.s3PartBytesMin, 5_242_880);
+    assert.equal(settings.exportKbitPerSecondMax, undefined);
+    assert.deepEqual(notices, []);
+  });
+
+  it("stores below XDG_STATE_HOME when it is absolute, else below the home directory", () => {
+    const directoryFor = (env: Record<string, string>) => load({ env }).settings.storeDirectory;
+    assert.equal(directoryFor({ XDG_STATE_HOME: "/var/state" }), "/var/state/millrace");
+    assert.equal(directoryFor({ XDG_STATE_HOME: "state" }), "/home/edge/.local/state/millrace");
+    assert.equal(directoryFor({}), "/home/edge/.local/state/millrace");
+  });
+
+  it("takes half the cores for workers, 1 to 4, and a number as it is", () => {
+    const workersOf = (cores: number, text?: string) =>
+      load({ cores, env: text === undefined ? {} : { MILLRACE_WORKERS: text } }).settings.workers;
+    assert.deepEqual(
+      [1, 2, 3, 6, 64].map((cores) => workersOf(cores)),
+      [1, 1, 1, 3, 4],
+    );
+    assert.equal(workersOf(4, "auto"), 2);
+    assert.equal(workersOf(4, "7"), 7);
+  });
+
+  it("gives settings that nobody can change", () => {
+    const { settings } = load({ env: { MILLRACE_ALLOWED_HOSTS: "a, b" } });
+    assert.ok(Object.isFrozen(settings));
+    assert.ok(Object.isFrozen(settings.allowedHosts));
+    assert.ok(Object.isFrozen(settings.allowedOrigins));
+  });
+});
+
+describe("loadSettings, order", () => {
+  it("lets the file win over the default, the environment over the file, the flag over the environment", () => {
+    const sources = { ...bare, file: file({ port: 1 }), env: { STREAM_MANAGER_SERVER_PORT: "2" } };
+    assert.equal(load({ file: file({ port: 1 }) }).settings.port, 1);
+    assert.equal(load(sources).settings.port, 2);
+    assert.equal(load({ ...sources, flags: { port: "3" } }).settings.port, 3);
+  });
+
+  it("takes an empty variable as not set, but not an empty flag", () => {
+    const env = { STREAM_MANAGER_SERVER_PORT: "" };
+    assert.equal(load({ env, file: file({ port: 1 }) }).settings.port, 1);
+    assert.match(refusal({ flags: { port: "" } }), /^--port is ""/);
+  });
+
+  it("reads booleans, words and lists from text, and arrays and booleans from a file", () => {
+    const env = {
+      STREAM_MANAGER_AUTHENTICATE_CLIENT: "FALSE",
+      LOG_LEVEL: "WARN",
+      MILLRACE_ALLOWED_ORIGINS: "https://a.local, http://b.local:3000,",
+    };
+    const { settings } = load({ env });
+    assert.equal(settings.authenticate, false);
+    assert.equal(settings.logLevel, "warn");
+    assert.deepEqual(settings.allowedOrigins, ["https://a.local", "http://b.local:3000"]);
+    const fromFile = load({ file: file({ authenticate: false, allowed_hosts: ["edge.local"] }) }).settings;
+    assert.equal(fromFile.authenticate, false);
+    assert.deepEqual(fromFile.allowedHosts, ["edge.local"]);
+  });
+});
+
+describe("loadSettings, refusals", () => {
+  it("names the setting as it was given, the value and what it must be", () => {
+    assert.equal(
+      refusal({ env: { STREAM_MANAGER_SERVER_PORT: "70000" } }),
+      "STREAM_MANAGER_SERVER_PORT is 70000 and must be an integer from 0 to 65535",
+    );
+    assert.equal(
+      refusal({ flags: { ringBytes: "3000000" } }),
+      "--ring-bytes is 3000000 and must be a power of two from 2097152 to 268435456 (bytes)",
+    );
+    assert.equal(
+      refusal({ file: file({ workers: "many" }) }),
+      'workers in edge.toml is "many" and must be an integer from 1 to 64, or "auto"',
+    );
+  });
+
+  for (const [name, value] of [
+    ["STREAM_MANAGER_SERVER_PORT", "-1"],
+    ["STREAM_MANAGER_SERVER_PORT", "80.5"],
+    ["STREAM_MANAGER_SERVER_PORT", "0x50"],
+    ["STREAM_MANAGER_SERVER_PORT", "1e3"],
+    ["STREAM_MANAGER_AUTHENTICATE_CLIENT", "yes"],
+    ["STREAM_MANAGER_EXPORTER_THREAD_POOL_SIZE", "0"],
+    ["STREAM_MANAGER_READ_ONLY_DIRS", "data"],
+    ["LOG_LEVEL", "loud"],
+    ["MILLRACE_HOST", "two words"],
+    ["MILLRACE_WORKERS", "0"],
+    ["MILLRACE_COMMIT_ALIGN_BYTES", "1024"],
+    ["MILLRACE_MESSAGE_BYTES_MAX", "16777217"],
+    ["MILLRACE_SYNC_BYTES", "99999999999999999999"],
+    ["MILLRACE_ALLOWED_ORIGINS", "panel.local"],
+  ] as const) {
+    it(`refuses ${name}=${value}`, () => {
+      assert.ok(refusal({ env: { [name]: value } }).startsWith(`${name} is `));
+    });
+  }
+
+  it("refuses the text of a number in a file, and a key that is no setting", () => {
+    assert.match(refusal({ file: file({ port: "8088" }) }), /^port in edge\.toml is "8088" and must be/);
+    assert.match(
+      refusal({ file: file({ prot: 1 }) }),
+      /^"prot" in edge\.toml is not a setting; there are store_d/,
+    );
+  });
+
+  it("keeps a long or many-lined value on one short line", () => {
+    const message = refusal({ env: { STREAM_MANAGER_SERVER_PORT: `1\n${"9".repeat(500)}` } });
+    assert.ok(message.length < 200, message);
+  });
+
+  it("refuses an address that others can reach while clients need no token", () => {
+    const env = { MILLRACE_HOST: "0.0.0.0", STREAM_MANAGER_AUTHENTICATE_CLIENT: "false" };
+    assert.match(refusal({ env }), /^MILLRACE_HOST is "0\.0\.0\.0", which other machines can reach/);
+    assert.equal(load({ env: { ...env, MILLRACE_HOST: "127.0.0.2" } }).settings.host, "127.0.0.2");
+    assert.equal(load({ env: { MILLRACE_HOST: "0.0.0.0" } }).settings.host, "0.0.0.0");
+  });
+});
+
+describe("loadSettings, notices", () => {
+  it("says which settings it takes and does not use, and whence they came", () => {
+    const { notices } = load({
+      env: { JVM_ARGS: "-Xmx1g", STREAM_MANAGER_EXPORTER_MAX_BANDWIDTH: "1000" },
+      file: file({ read_only_directories: ["/data"] }),
+    });
+    assert.deepEqual(notices, [
+      "STREAM_MANAGER_EXPORTER_MAX_BANDWIDTH has no effect: this version does not limit the bandwidth of exports yet",
+      "read_only_directories in edge.toml has no effect: this version does not export to S3 yet",
+      "JVM_ARGS has no effect: there is no JVM",
+    ]);
+  });
+
+  it("points out a variable of ours that is no setting", () => {
+    assert.deepEqual(load({ env: { MILLRACE_SYNC_BYTE: "1", MILLRACE_TEST_NODE_22: "x" } }).notices, [
+      "MILLRACE_SYNC_BYTE has no effect: there is no such setting",
+    ]);
+  });
+});
+
+describe("isLoopback", () => {
+  it("knows the addresses that only this machine reaches", () => {
+    assert.deepEqual(["127.0.0.1", "127.9.9.9", "::1", "localhost"].filter(isLoopback).length, 4);
+    const others = [
+      "0.0.0.0",
+      "::",
+      "192.168.1.2",
+      "127.0.0.1.example.com",
+      "localhost.example.com",
+      "127.1",
+    ];
+    assert.deepEqual(others.filter(isLoopback), []);
+  });
+});

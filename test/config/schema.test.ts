@@ -1,0 +1,52 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import * as v from "valibot";
+import { describeSettings } from "../../src/config/describe-settings.ts";
+import { fileKeyOf, flagOf, rowOf, settingKeys } from "../../src/config/schema.ts";
+
+const machine = { env: {}, homeDirectory: "/home/edge", cores: 4 };
+
+describe("settingRows", () => {
+  it("gives each setting a variable, a flag and a file key of its own", () => {
+    for (const names of [
+      settingKeys.map((key) => rowOf(key).env),
+      settingKeys.map(flagOf),
+      settingKeys.map(fileKeyOf),
+    ]) {
+      assert.equal(new Set(names).size, settingKeys.length);
+    }
+  });
+
+  it("has flags that commander turns back into the key", () => {
+    for (const key of settingKeys) {
+      const camelCase = flagOf(key)
+        .slice(2)
+        .replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+      assert.equal(camelCase, key);
+    }
+  });
+
+  it("has defaults that its own schemas accept, as values and as text", () => {
+    for (const key of settingKeys) {
+      const { kind, defaultFor } = rowOf(key);
+      const value = defaultFor(machine);
+      if (value === undefined) continue;
+      assert.ok(v.is(kind.schema, value), key);
+      assert.ok(
+        v.is(
+          kind.schema,
+          kind.fromText(Array.isArray(value) ? value.join(",") : `${value as string | number | boolean}`),
+        ),
+        `${key} as text`,
+      );
+    }
+  });
+});
+
+describe("describeSettings", () => {
+  it("words every setting on one line without a full stop", () => {
+    for (const { key, doc, accepts, default: value } of describeSettings()) {
+      for (const words of [doc, accepts, value]) assert.match(words, /^([^\n|]*[^\n|.])$/, key);
+    }
+  });
+});
