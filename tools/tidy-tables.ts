@@ -60,7 +60,13 @@ export const ownedMembers: readonly Ownership[] = [
 export const ownedModules: readonly Ownership[] = [
   {
     what: "node:fs",
-    owners: ["src/log/file-storage.ts", "src/net/token-store.ts", "src/config/settings-file.ts", "src/cli/"],
+    owners: [
+      "src/log/file-storage.ts",
+      "src/net/token-store.ts",
+      "src/config/settings-file.ts",
+      "src/cli/",
+      "src/millrace.ts",
+    ],
     hint: "take a Storage (log/storage.ts) as an argument",
   },
   { what: "piscina", owners: ["src/export/"], hint: "the pool belongs to export/" },

@@ -1,0 +1,48 @@
+/** Rows as aligned columns, two blanks between them. Columns of numbers are aligned right. */
+export function formatTable(
+  head: readonly string[],
+  rows: readonly (readonly (string | number)[])[],
+): string {
+  const lines = [head, ...rows.map((row) => row.map(formatCell))];
+  const widths = head.map((_, column) => Math.max(...lines.map((line) => (line[column] ?? "").length)));
+  const isNumeric = head.map(
+    (_, column) => rows.length > 0 && rows.every((row) => typeof row[column] === "number"),
+  );
+  return lines
+    .map((line) => {
+      const cells = line.map((cell, column) =>
+        isNumeric[column] === true ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0),
+      );
+      return cells.join("  ").trimEnd();
+    })
+    .join("\n");
+}
+
+/** Names and values below each other, the values aligned. */
+export function formatFields(fields: readonly (readonly [string, string | number])[]): string {
+  const width = Math.max(...fields.map(([name]) => name.length));
+  return fields.map(([name, value]) => `${name.padEnd(width)}  ${formatCell(value)}`.trimEnd()).join("\n");
+}
+
+/** Text from a stream's definition must not move the terminal's cursor: control characters are shown escaped. */
+function formatCell(cell: string | number): string {
+  if (typeof cell === "number") return String(cell);
+  return cell.replace(
+    /[\u0000-\u001f\u007f-\u009f]/g,
+    (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`,
+  );
+}
+
+const UNITS = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] as const;
+
+/** `1536` as `1.5 KiB`. */
+export function formatBytes(bytes: number): string {
+  let value = bytes;
+  let unit = "B";
+  for (const next of UNITS) {
+    if (value < 1024) break;
+    value /= 1024;
+    unit = next;
+  }
+  return `${Number(value.toFixed(1))} ${unit}`;
+}

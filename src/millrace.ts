@@ -1,0 +1,81 @@
+#!/usr/bin/env node
+// The program. Each command is imported when it is called, so that `millrace --help` is quick on a small machine.
+import { readFileSync } from "node:fs";
+import { availableParallelism, homedir } from "node:os";
+import { Command, CommanderError } from "commander";
+import { UsageError, type CommandContext } from "./cli/command-context.ts";
+
+interface CommandEntry {
+  readonly summary: string;
+  /** Whether the command goes on when nobody reads its output any more. */
+  readonly outlivesOutput: boolean;
+  load(context: CommandContext): Promise<Command>;
+}
+
+const entries: Readonly<Record<string, CommandEntry>> = {};
+
+const EXIT_FAILURE = 1;
+const EXIT_USAGE = 2;
+
+async function main(): Promise<void> {
+  const context: CommandContext = {
+    machine: { env: process.env, homeDirectory: homedir(), cores: availableParallelism() },
+    stdin: process.stdin,
+    stdout: process.stdout,
+    stderr: process.stderr,
+  };
+  const [first, second] = process.argv.slice(2);
+  const called = first === "help" ? second : first;
+  watchOutput(entries[called ?? ""]?.outlivesOutput ?? false);
+  const program = new Command("millrace")
+    .description("Stream manager for edge machines: durable local streams, uploaded by priority")
+    .version(readVersion(), "-V, --version")
+    .showSuggestionAfterError(false);
+  for (const [name, entry] of Object.entries(entries)) {
+    if (name === called) program.addCommand(await entry.load(context));
+    else program.command(name).description(entry.summary);
+  }
+  throwInsteadOfExit(program);
+  await program.parseAsync();
+}
+
+/** Commander would end the process itself, with code 1 for a wrong command line. */
+function throwInsteadOfExit(command: Command): void {
+  command.exitOverride();
+  for (const child of command.commands) throwInsteadOfExit(child);
+}
+
+/** A reader that has had enough (`millrace read … | head -1`) is no failure. */
+function watchOutput(outlivesOutput: boolean): void {
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    if (!outlivesOutput) process.exit(0);
+  });
+  process.stderr.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+}
+
+function readVersion(): string {
+  // The compiled file is dist/src/millrace.js, in the repository and in the package alike.
+  const manifest = new URL("../../package.json", import.meta.url);
+  const { version } = JSON.parse(readFileSync(manifest, "utf8")) as { version: string };
+  return version;
+}
+
+function reportFailure(thrown: unknown): void {
+  // Commander has written its own message, and the help or the version that was asked for.
+  if (thrown instanceof CommanderError) {
+    process.exitCode = thrown.exitCode === 0 ? 0 : EXIT_USAGE;
+    return;
+  }
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  process.stderr.write(`millrace: ${message.replaceAll("\n", " ")}\n`);
+  process.exitCode = thrown instanceof UsageError ? EXIT_USAGE : EXIT_FAILURE;
+}
+
+try {
+  await main();
+} catch (error) {
+  reportFailure(error);
+}

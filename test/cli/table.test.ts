@@ -1,0 +1,44 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { formatBytes, formatFields, formatTable } from "../../src/cli/table.ts";
+
+describe("formatTable", () => {
+  it("aligns words left and numbers right, without blanks at the end of a line", () => {
+    const text = formatTable(
+      ["name", "messages", "kind"],
+      [
+        ["raw", 7, "File"],
+        ["inferences", 12_345, "Memory"],
+      ],
+    );
+    assert.equal(
+      text,
+      ["name        messages  kind", "raw                7  File", "inferences     12345  Memory"].join("\n"),
+    );
+  });
+
+  it("shows control characters of a name instead of sending them to the terminal", () => {
+    assert.equal(formatTable(["name"], [["a\u001b[2Jb\n"]]), "name\na\\x1b[2Jb\\x0a");
+  });
+
+  it("is the head alone without rows", () => {
+    assert.equal(formatTable(["name", "messages"], []), "name  messages");
+  });
+});
+
+describe("formatFields", () => {
+  it("aligns the values", () => {
+    const fields = [
+      ["name", "raw"],
+      ["messages", 5],
+    ] as const;
+    assert.equal(formatFields(fields), "name      raw\nmessages  5");
+  });
+});
+
+describe("formatBytes", () => {
+  it("uses the largest unit that keeps a whole number before the point", () => {
+    const given = [0, 1023, 1024, 1536, 268_435_456, 2 ** 63];
+    assert.deepEqual(given.map(formatBytes), ["0 B", "1023 B", "1 KiB", "1.5 KiB", "256 MiB", "8 EiB"]);
+  });
+});
