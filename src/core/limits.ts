@@ -14,6 +14,19 @@ export const APPEND_BATCH_MESSAGES_MAX = 16_384;
 
 /** CBOR of a request may nest this deep; a stream definition needs 5. */
 export const CBOR_DEPTH_MAX = 16;
+/** Keys of one map, known and unknown together: they are remembered to refuse a second one of the same name. */
+export const CBOR_MAP_KEYS_MAX = 256;
+export const CBOR_KEY_BYTES_MAX = 256;
+/** The official clients send 36 characters at most; it is echoed in every reply. */
+export const REQUEST_ID_BYTES_MAX = 1024;
+/** Exporters of one stream, all kinds together. */
+export const EXPORTERS_PER_STREAM_MAX = 64;
+/** A frame over the limit is read this far, to find its request id for the refusal, and skipped from there. */
+export const OVERSIZE_PREFIX_BYTES = 4 * KIB;
+/** Error texts of our own operations are cut here. */
+export const ERROR_TEXT_BYTES_MAX = KIB;
+/** An AppendBatchResult counts its results in 16 bits. */
+export const APPEND_RESULTS_PER_FRAME_MAX = 4096;
 
 /** What a message costs in `maxSize`, `streamSegmentSize` and `totalBytes` beside its payload. */
 export const MESSAGE_OVERHEAD_BYTES = 24;
