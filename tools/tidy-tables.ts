@@ -62,7 +62,7 @@ export const ownedModules: readonly Ownership[] = [
     what: "node:fs",
     owners: [
       "src/log/file-storage.ts",
-      "src/net/token-store.ts",
+      "src/net/private-files.ts",
       "src/config/settings-file.ts",
       "src/cli/",
       "src/millrace.ts",

@@ -58,6 +58,10 @@ export const SUBSCRIPTIONS_PER_CONNECTION_MAX = 64;
 export const SUBSCRIPTION_CREDIT_BYTES_MAX = 16 * MIB;
 export const WEBSOCKET_FRAGMENTS_MAX = 64;
 export const WEBSOCKET_BUFFERED_CHUNKS_MAX = 1024;
+/** What a peer may send before it has said who it is. */
+export const CONNECT_FRAME_BYTES_MAX = 64 * KIB;
+export const AUTHENTICATION_FAILURES_PER_SECOND_MAX = 5;
+export const AUTHENTICATION_DELAY_MS_MAX = 5000;
 
 /** Deadlines, milliseconds. */
 export const FIRST_BYTE_DEADLINE_MS = 5000;
@@ -65,6 +69,12 @@ export const HANDSHAKE_DEADLINE_MS = 5000;
 export const FRAME_DEADLINE_MS = 30_000;
 export const WEBSOCKET_PING_INTERVAL_MS = 30_000;
 export const SLOW_READER_DEADLINE_MS = 60_000;
+export const HTTP_HEADERS_DEADLINE_MS = 5000;
+export const HTTP_REQUEST_DEADLINE_MS = 10_000;
+/** How long a client may wait at the door while the engine recovers. */
+export const READY_WAIT_MS_MAX = 60_000;
+/** How long a socket that we have finished is read and thrown away, so that the last reply is not lost to a reset. */
+export const LINGER_DEADLINE_MS = 5000;
 /** PROTOCOL 4, the 60-second trap: no reply may come later than a client's request timeout. */
 export const READ_WAIT_MS_MAX = 59_000;
 export const APPEND_OUTCOME_DEADLINE_MS = 50_000;
