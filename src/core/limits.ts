@@ -38,6 +38,30 @@ export const BLOCK_RAW_BYTES_MAX = MESSAGE_BYTES_MAX_DEFAULT + 4;
 /** No LZ4 block can expand by more than this factor; anything that claims to is refused before it is decompressed. */
 export const LZ4_RATIO_MAX = 255;
 
+/** Runs of one block header: batches that differ in ingest time or have a producer. */
+export const BLOCK_RUNS_MAX = 4096;
+/** Reading a segment: what one pread takes while scanning, and while walking over headers only. */
+export const SCAN_READ_BYTES = 256 * KIB;
+export const WALK_READ_BYTES = 4 * KIB;
+/** A sparse index keeps one entry each this many stored bytes. */
+export const INDEX_STRIDE_BYTES = 64 * KIB;
+/** After this many blocks in a row that LZ4 could not shrink, it is tried on every COMPRESSION_PROBE_BLOCKS-th only. */
+export const INCOMPRESSIBLE_BLOCKS_MAX = 4;
+export const COMPRESSION_PROBE_BLOCKS = 16;
+/** A segment rolls after its size; a roll waits for a sync in progress, and appends are refused at this multiple. */
+export const SEGMENT_OVERSHOOT_MAX = 2;
+/** A write that returns nothing without an error is tried this often. */
+export const ZERO_WRITES_MAX = 3;
+/** A segment that was idle this long gets a watermark (RELIABILITY R4). */
+export const WATERMARK_IDLE_MS = 1000;
+/** New segments that failed within the window before a stream is read-only; then it probes, doubling the wait. */
+export const SEGMENT_FAILURES_MAX = 3;
+export const SEGMENT_FAILURES_WINDOW_MS = 60_000;
+export const STORAGE_PROBE_MS_MIN = 1000;
+export const STORAGE_PROBE_MS_MAX = 60_000;
+/** What recovery keeps of a torn tail. */
+export const QUARANTINE_BYTES_MAX = MIB;
+
 /** Sync of streams without flushOnWrite (RELIABILITY 2.1). */
 export const SYNC_INTERVAL_MS_DEFAULT = 1000;
 export const SYNC_BYTES_DEFAULT = 4 * MIB;

@@ -1,0 +1,90 @@
+import path from "node:path";
+import { crc32 } from "node:zlib";
+
+import { systemCode } from "../core/errors.ts";
+import { readFully } from "./segment-scanner.ts";
+import { writeFully } from "./segment-writer.ts";
+import type { Storage } from "./storage.ts";
+
+/**
+ * A small file that is replaced as a whole, little-endian:
+ *
+ *   0 u32 magic "MRDF"   4 u32 version   8 u32 content bytes   12 u32 CRC of all but this field   16 content
+ */
+const MAGIC = 0x4644524d;
+const VERSION = 1;
+const HEADER_BYTES = 16;
+const CRC_OFFSET = 12;
+export const DURABLE_FILE_BYTES_MAX = 1024 * 1024;
+export const TEMPORARY_SUFFIX = ".tmp";
+
+/**
+ * Replaces `filePath`; on return the new content is durable, and at no moment is there anything but the old or the new one.
+ * @throws the system's error; the old content then still stands, or the new one does
+ */
+export function writeDurableFile(storage: Storage, filePath: string, content: Uint8Array): void {
+  const temporary = `${filePath}${TEMPORARY_SUFFIX}`;
+  const bytes = encode(content);
+  removeIfThere(storage, temporary);
+  const file = storage.open(temporary, "create");
+  try {
+    const { error } = writeFully(file, [bytes], 0);
+    if (error !== undefined) throw error;
+    file.syncNow();
+  } finally {
+    file.close();
+  }
+  storage.rename(temporary, filePath);
+  storage.syncDirectory(path.dirname(filePath));
+}
+
+/** What a crash left behind of an earlier try; its content never counted. */
+function removeIfThere(storage: Storage, filePath: string): void {
+  try {
+    storage.unlink(filePath);
+  } catch (error) {
+    if (systemCode(error) !== "ENOENT") throw error;
+  }
+}
+
+/** @returns "missing" when there is no file, "damaged" when its content cannot be trusted: then nothing may be deleted for it */
+export function readDurableFile(storage: Storage, filePath: string): Buffer | "missing" | "damaged" {
+  try {
+    const file = storage.open(filePath, "read");
+    try {
+      const sizeBytes = file.sizeBytes();
+      if (sizeBytes < HEADER_BYTES || sizeBytes > HEADER_BYTES + DURABLE_FILE_BYTES_MAX) return "damaged";
+      const bytes = Buffer.alloc(sizeBytes);
+      return readFully(file, bytes, 0) === sizeBytes ? decode(bytes) : "damaged";
+    } finally {
+      file.close();
+    }
+  } catch (error) {
+    return systemCode(error) === "ENOENT" ? "missing" : "damaged";
+  }
+}
+
+function encode(content: Uint8Array): Buffer {
+  if (content.length > DURABLE_FILE_BYTES_MAX) {
+    throw new RangeError(`durable file of ${content.length} bytes, at most ${DURABLE_FILE_BYTES_MAX}`);
+  }
+  const bytes = Buffer.alloc(HEADER_BYTES + content.length);
+  bytes.writeUInt32LE(MAGIC, 0);
+  bytes.writeUInt32LE(VERSION, 4);
+  bytes.writeUInt32LE(content.length, 8);
+  bytes.set(content, HEADER_BYTES);
+  bytes.writeUInt32LE(crcOf(bytes), CRC_OFFSET);
+  return bytes;
+}
+
+function decode(bytes: Buffer): Buffer | "damaged" {
+  const isOurs = bytes.readUInt32LE(0) === MAGIC && bytes.readUInt32LE(4) === VERSION;
+  const isWhole = bytes.readUInt32LE(8) === bytes.length - HEADER_BYTES;
+  return isOurs && isWhole && bytes.readUInt32LE(CRC_OFFSET) === crcOf(bytes)
+    ? bytes.subarray(HEADER_BYTES)
+    : "damaged";
+}
+
+function crcOf(bytes: Buffer): number {
+  return crc32(bytes.subarray(HEADER_BYTES), crc32(bytes.subarray(0, CRC_OFFSET)));
+}

@@ -1,0 +1,74 @@
+import { WALK_READ_BYTES } from "../core/limits.ts";
+import { blockEndSequence, BlockKind } from "./block-layout.ts";
+import { type DecodedBlock, decodeBody } from "./decoded-block.ts";
+import { SegmentIndex } from "./segment-index.ts";
+import { SEGMENT_HEADER_BYTES } from "./segment-layout.ts";
+import { type BlockPlace, findBlock, readFully, SegmentSource, stepBlock } from "./segment-scanner.ts";
+import type { StorageFile } from "./storage.ts";
+
+/** Where reading goes on after something that cannot be read; undefined: not in this segment. */
+export interface SegmentGap {
+  readonly toSequence: number | undefined;
+}
+
+/** Finds and decodes blocks of one segment by sequence number. */
+export class SegmentReader {
+  readonly #source: SegmentSource;
+  readonly #index: SegmentIndex;
+  #nextSequence = -1;
+  #nextPosition = SEGMENT_HEADER_BYTES;
+
+  constructor(file: StorageFile, segmentId: Buffer, index: SegmentIndex = new SegmentIndex()) {
+    this.#source = new SegmentSource(file, segmentId);
+    this.#index = index;
+  }
+
+  get segmentId(): Buffer {
+    return this.#source.segmentId;
+  }
+
+  /**
+   * The block that holds `sequence`, or how far nothing can be read. Blocks that lie beyond `endBytes` do not exist.
+   * A reader that follows a growing file passes its size of the moment.
+   */
+  read(sequence: number, endBytes: number): DecodedBlock | SegmentGap {
+    const place = this.#find(sequence, endBytes);
+    if (place === undefined) return { toSequence: undefined };
+    if (place.header.firstSequence > sequence) return { toSequence: place.header.firstSequence };
+    const block = this.#decode(place);
+    if (block === undefined) return { toSequence: blockEndSequence(place.header) };
+    this.#nextSequence = blockEndSequence(place.header);
+    this.#nextPosition = place.nextPosition;
+    return block;
+  }
+
+  /** The first data block that ends after `sequence`. */
+  #find(sequence: number, endBytes: number): BlockPlace | undefined {
+    const indexed = this.#index.find(sequence) ?? SEGMENT_HEADER_BYTES;
+    let position = sequence === this.#nextSequence ? this.#nextPosition : indexed;
+    // The file may have grown under the window since the last call.
+    this.#source.forget();
+    while (position < endBytes) {
+      let step = stepBlock(this.#source, position, endBytes, WALK_READ_BYTES);
+      if (step === "damage") step = findBlock(this.#source, position + 1, endBytes) ?? "end";
+      if (step === "end") return undefined;
+      if (step.header.kind === BlockKind.Data) {
+        this.#index.add(step.header.firstSequence, step.position);
+        if (blockEndSequence(step.header) > sequence) return step;
+      }
+      position = step.nextPosition;
+    }
+    return undefined;
+  }
+
+  #decode(place: BlockPlace): DecodedBlock | undefined {
+    // Its own memory: a block that was stored raw is given out as a view of what was read.
+    const body = Buffer.allocUnsafeSlow(place.header.storedBytes);
+    const count = readFully(this.#source.file, body, place.position + place.header.headerBytes);
+    return count === body.length ? decodeBody(place.header, body) : undefined;
+  }
+
+  close(): void {
+    this.#source.file.close();
+  }
+}
