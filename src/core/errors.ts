@@ -62,6 +62,8 @@ const rows = {
     ownStatus: StatusCode.UnknownOutcome,
     retryable: true,
   },
+  CONNECT_FAILED: { status: StatusCode.FailedToConnect, retryable: true },
+  SEQUENCE_GAP: { status: StatusCode.InvalidRequest, ownStatus: StatusCode.SequenceGap, retryable: false },
   SHUTTING_DOWN: { status: StatusCode.UnknownFailure, retryable: true },
 } as const satisfies Record<string, ErrorRow>;
 

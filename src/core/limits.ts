@@ -87,6 +87,18 @@ export const CONNECT_FRAME_BYTES_MAX = 64 * KIB;
 export const AUTHENTICATION_FAILURES_PER_SECOND_MAX = 5;
 export const AUTHENTICATION_DELAY_MS_MAX = 5000;
 
+/** The client: what one producer holds, and how long it waits. */
+export const CLIENT_BATCH_BYTES_DEFAULT = 64 * KIB;
+export const CLIENT_IN_FLIGHT_BATCHES_DEFAULT = 16;
+export const CLIENT_IN_FLIGHT_BATCHES_MAX = 4096;
+/** Appends that wait for room in a full window; one more is refused. */
+export const CLIENT_WAITING_APPENDS_MAX = 16_384;
+export const CLIENT_BACKOFF_MS_MIN = 50;
+export const CLIENT_BACKOFF_MS_MAX = 5000;
+export const CLIENT_REQUEST_TIMEOUT_MS = 60_000;
+export const CLIENT_CONNECT_TIMEOUT_MS = 10_000;
+export const SUBSCRIPTION_CREDIT_BYTES_DEFAULT = MIB;
+
 /** Deadlines, milliseconds. */
 export const FIRST_BYTE_DEADLINE_MS = 5000;
 export const HANDSHAKE_DEADLINE_MS = 5000;

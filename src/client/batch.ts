@@ -1,0 +1,91 @@
+import {
+  APPEND_BATCH_HEADER_BYTES,
+  MESSAGE_LENGTH_BYTES,
+  writeAppendBatchHeader,
+} from "../wire/append-batch-layout.ts";
+import { readU32, writeU32 } from "../wire/little-endian.ts";
+
+/** Someone who waits for the sequence number of one message of a batch. */
+export interface BatchWaiter {
+  readonly index: number;
+  resolve(sequence: number): void;
+  reject(error: Error): void;
+}
+
+/** Who is told how a batch fared. */
+export interface BatchOwner {
+  onResult(batch: Batch, status: number, firstSequence: number, errorMessage: string): void;
+}
+
+/**
+ * One AppendBatch in the making: messages are written behind the place of its header, so that sending copies nothing. It stays
+ * until it is answered, since it may have to be sent again.
+ */
+export class Batch {
+  readonly owner: BatchOwner;
+  readonly #bytes: Uint8Array;
+  #usedBytes = APPEND_BATCH_HEADER_BYTES;
+  messageCount = 0;
+  /** Order of sealing within the producer. */
+  serial = 0;
+  sentCount = 0;
+  readonly waiters: BatchWaiter[] = [];
+
+  constructor(owner: BatchOwner, bytes: Uint8Array) {
+    this.owner = owner;
+    this.#bytes = bytes;
+  }
+
+  /** The memory, to be used again once the batch was answered. */
+  get buffer(): Uint8Array {
+    return this.#bytes;
+  }
+
+  get usedBytes(): number {
+    return this.#usedBytes;
+  }
+
+  hasRoom(payloadBytes: number): boolean {
+    return this.#usedBytes + MESSAGE_LENGTH_BYTES + payloadBytes <= this.#bytes.length;
+  }
+
+  /** Copies a message in; the caller has asked `hasRoom`. */
+  add(payload: Uint8Array): void {
+    const at = this.#usedBytes;
+    writeU32(this.#bytes, at, payload.length);
+    this.#bytes.set(payload, at + MESSAGE_LENGTH_BYTES);
+    this.#usedBytes = at + MESSAGE_LENGTH_BYTES + payload.length;
+    this.messageCount++;
+  }
+
+  /** The frame to send now, a view. */
+  frame(handle: number, requestId: number): Uint8Array {
+    const frame = this.#bytes.subarray(0, this.#usedBytes);
+    writeAppendBatchHeader(frame, {
+      handle,
+      requestId,
+      rawSizeBytes: this.#usedBytes - APPEND_BATCH_HEADER_BYTES,
+      messageCount: this.messageCount,
+    });
+    return frame;
+  }
+
+  /** Views of the messages for which nobody waits, in order. */
+  unawaitedMessages(): Uint8Array[] {
+    const awaited = new Set(this.waiters.map((waiter) => waiter.index));
+    const messages: Uint8Array[] = [];
+    let at = APPEND_BATCH_HEADER_BYTES;
+    for (let index = 0; index < this.messageCount; index++) {
+      const length = readU32(this.#bytes, at);
+      at += MESSAGE_LENGTH_BYTES;
+      if (!awaited.has(index)) messages.push(this.#bytes.subarray(at, at + length));
+      at += length;
+    }
+    return messages;
+  }
+
+  /** Room for one batch of `payloadBytes` in `messageCount` messages. */
+  static bytesFor(payloadBytes: number, messageCount: number): number {
+    return APPEND_BATCH_HEADER_BYTES + payloadBytes + messageCount * MESSAGE_LENGTH_BYTES;
+  }
+}

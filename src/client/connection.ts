@@ -1,0 +1,269 @@
+import { asMillraceError, MillraceError } from "../core/errors.ts";
+import { CLIENT_REQUEST_TIMEOUT_MS } from "../core/limits.ts";
+import { decodeAppendBatchResult } from "../wire/append-batch-result-layout.ts";
+import { decodeMessagesHeader } from "../wire/messages-layout.ts";
+import type { MessagesHeader } from "../wire/messages-layout.ts";
+import type { OpenStreamResult } from "../wire/open-stream-layout.ts";
+import { decodeOpenStreamResult, encodeOpenStream } from "../wire/open-stream-layout.ts";
+import { Operation, operationName } from "../wire/operation.ts";
+import type { Reply } from "../wire/reply.ts";
+import { findRequestId } from "../wire/reply.ts";
+import type { Subscribe, SubscribeResult } from "../wire/subscribe-layout.ts";
+import {
+  decodeSubscribeResult,
+  encodeCredit,
+  encodeSubscribe,
+  encodeUnsubscribe,
+} from "../wire/subscribe-layout.ts";
+import { decodeUnknownOperationError } from "../wire/unknown-operation.ts";
+import type { Batch } from "./batch.ts";
+import type { Environment, Socket, SocketOptions } from "./environment.ts";
+import { statusError } from "./status-error.ts";
+
+/** Receives what the engine pushes for one subscription. */
+export interface SubscriptionSink {
+  onSubscribeResult(result: SubscribeResult): void;
+  onMessages(header: MessagesHeader, frame: Uint8Array): void;
+}
+
+/** A call of the official protocol: how to ask, and how to read the answer. */
+export interface Call<T extends Reply> {
+  encode(requestId: string): Uint8Array;
+  decode(frame: Uint8Array): T;
+  readonly replyOperation: Operation;
+  readonly timeoutMs?: number;
+}
+
+interface Pending {
+  readonly replyOperation: Operation;
+  /** Takes the whole reply frame; may throw what decoding throws. */
+  onReply(frame: Uint8Array): void;
+  reject(error: Error): void;
+}
+
+const REQUEST_ID_MAX = 2 ** 32;
+
+/** One open socket: matches answers to requests. Over once `onClose` was called; a new one takes its place. */
+export class Connection {
+  readonly #environment: Environment;
+  readonly #onClose: (error: MillraceError) => void;
+  #socket: Socket | undefined;
+  #isOpen = true;
+  #lastRequestId = 0;
+  readonly #calls = new Map<string, Pending>();
+  readonly #opens = new Map<
+    number,
+    { resolve(result: OpenStreamResult): void; reject(error: Error): void }
+  >();
+  readonly #batches = new Map<number, Batch>();
+  readonly #subscriptions = new Map<number, SubscriptionSink>();
+
+  private constructor(environment: Environment, onClose: (error: MillraceError) => void) {
+    this.#environment = environment;
+    this.#onClose = onClose;
+  }
+
+  /** @throws {MillraceError} CONNECT_FAILED, UNAUTHORIZED */
+  static async open(
+    environment: Environment,
+    options: SocketOptions,
+    onClose: (error: MillraceError) => void,
+  ): Promise<Connection> {
+    const connection = new Connection(environment, onClose);
+    connection.#socket = await environment.openSocket(options, {
+      onFrame: (frame) => connection.#onFrame(frame),
+      onClose: (error) => connection.#end(error),
+    });
+    return connection;
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** Asks and waits. @throws {MillraceError} the engine's refusal, CONNECTION_CLOSED, UNKNOWN_OUTCOME when the time is over */
+  call<T extends Reply>(call: Call<T>): Promise<T> {
+    const requestId = String(this.#nextRequestId());
+    const timeoutMs = call.timeoutMs ?? CLIENT_REQUEST_TIMEOUT_MS;
+    return new Promise<T>((resolve, reject) => {
+      const frame = call.encode(requestId);
+      const cancelTimer = this.#environment.after(timeoutMs, () => {
+        this.#calls.delete(requestId);
+        const what = operationName(frame[0]!);
+        reject(new MillraceError("UNKNOWN_OUTCOME", `No answer to ${what} within ${timeoutMs} ms`));
+      });
+      this.#calls.set(requestId, {
+        replyOperation: call.replyOperation,
+        onReply: (reply) => {
+          cancelTimer();
+          const answer = call.decode(reply);
+          if (answer.status === 0) resolve(answer);
+          else reject(statusError(answer.status, answer.errorMessage));
+        },
+        reject: (error) => {
+          cancelTimer();
+          reject(error);
+        },
+      });
+      this.#send(frame);
+    });
+  }
+
+  /** @throws {MillraceError} STREAM_NOT_FOUND, CONNECTION_CLOSED, … */
+  openStream(name: string): Promise<OpenStreamResult> {
+    const requestId = this.#nextRequestId();
+    return new Promise((resolve, reject) => {
+      const cancelTimer = this.#environment.after(CLIENT_REQUEST_TIMEOUT_MS, () => {
+        this.drop(`no answer to OpenStream within ${CLIENT_REQUEST_TIMEOUT_MS} ms`);
+      });
+      this.#opens.set(requestId, {
+        resolve: (result) => {
+          cancelTimer();
+          if (result.status === 0) resolve(result);
+          else reject(statusError(result.status, result.errorMessage));
+        },
+        reject: (error) => {
+          cancelTimer();
+          reject(error);
+        },
+      });
+      this.#send(encodeOpenStream({ requestId, name }));
+    });
+  }
+
+  sendBatch(batch: Batch, handle: number): void {
+    const requestId = this.#nextRequestId();
+    this.#batches.set(requestId, batch);
+    this.#send(batch.frame(handle, requestId));
+  }
+
+  /** @returns the subscription's id on this connection */
+  subscribe(request: Omit<Subscribe, "subscriptionId">, sink: SubscriptionSink): number {
+    const subscriptionId = this.#nextRequestId();
+    this.#subscriptions.set(subscriptionId, sink);
+    this.#send(encodeSubscribe({ ...request, subscriptionId }));
+    return subscriptionId;
+  }
+
+  sendCredit(subscriptionId: number, creditBytes: number): void {
+    this.#send(encodeCredit({ subscriptionId, creditBytes }));
+  }
+
+  unsubscribe(subscriptionId: number): void {
+    if (this.#subscriptions.delete(subscriptionId)) this.#send(encodeUnsubscribe(subscriptionId));
+  }
+
+  /** Closes in order; `onClose` is not called. */
+  close(): void {
+    this.#socket?.close();
+    this.#rejectAll(new MillraceError("CONNECTION_CLOSED", "Connection closed by the client"));
+  }
+
+  /** Ends at once, as if the peer had gone. */
+  drop(reason: string): void {
+    this.#socket?.terminate();
+    this.#end(new MillraceError("CONNECTION_CLOSED", `Connection given up: ${reason}`));
+  }
+
+  #nextRequestId(): number {
+    this.#lastRequestId = (this.#lastRequestId + 1) % REQUEST_ID_MAX;
+    return this.#lastRequestId;
+  }
+
+  #send(frame: Uint8Array): void {
+    // A caller that was not told of the end yet is told soon, by #rejectAll or by onClose.
+    if (this.#isOpen) this.#socket?.send(frame);
+  }
+
+  #end(error: MillraceError): void {
+    if (!this.#isOpen) return;
+    this.#rejectAll(error);
+    this.#onClose(error);
+  }
+
+  #rejectAll(error: MillraceError): void {
+    this.#isOpen = false;
+    for (const pending of this.#calls.values()) pending.reject(error);
+    for (const pending of this.#opens.values()) pending.reject(error);
+    this.#calls.clear();
+    this.#opens.clear();
+    this.#batches.clear();
+    this.#subscriptions.clear();
+  }
+
+  #onFrame(frame: Uint8Array): void {
+    if (!this.#isOpen) return;
+    try {
+      this.#dispatch(frame);
+    } catch (thrown) {
+      // A peer that does not speak the protocol: nothing that follows could be trusted. Foreign errors are bugs, ours or the program's.
+      if (!(thrown instanceof MillraceError)) throw thrown;
+      this.drop(thrown.message);
+    }
+  }
+
+  #dispatch(frame: Uint8Array): void {
+    switch (frame[0]) {
+      case Operation.AppendBatchResult:
+        decodeAppendBatchResult(frame, this.#onBatchResult);
+        return;
+      case Operation.Messages: {
+        const header = decodeMessagesHeader(frame);
+        // After an unsubscribe, messages on their way still arrive.
+        this.#subscriptions.get(header.subscriptionId)?.onMessages(header, frame);
+        return;
+      }
+      case Operation.SubscribeResult: {
+        const result = decodeSubscribeResult(frame);
+        const sink = this.#subscriptions.get(result.subscriptionId);
+        if (result.status !== 0) this.#subscriptions.delete(result.subscriptionId);
+        sink?.onSubscribeResult(result);
+        return;
+      }
+      case Operation.OpenStreamResult: {
+        const result = decodeOpenStreamResult(frame);
+        const pending = this.#opens.get(result.requestId);
+        this.#opens.delete(result.requestId);
+        pending?.resolve(result);
+        return;
+      }
+      default:
+        this.#onReply(frame);
+    }
+  }
+
+  readonly #onBatchResult = (
+    requestId: number,
+    status: number,
+    firstSequence: number,
+    errorMessage: string,
+  ): void => {
+    const batch = this.#batches.get(requestId);
+    if (!batch) throw new MillraceError("UNEXPECTED_OPERATION", `Answer to the unknown append ${requestId}`);
+    this.#batches.delete(requestId);
+    batch.owner.onResult(batch, status, firstSequence, errorMessage);
+  };
+
+  #onReply(frame: Uint8Array): void {
+    const requestId = findRequestId(frame);
+    const pending = requestId === undefined ? undefined : this.#calls.get(requestId);
+    // The answer to a call whose time was over.
+    if (requestId === undefined || !pending) return;
+    this.#calls.delete(requestId);
+    if (frame[0] === Operation.UnknownOperationError) {
+      const reply = decodeUnknownOperationError(frame);
+      pending.reject(statusError(reply.status, reply.errorMessage));
+      return;
+    }
+    if (frame[0] !== pending.replyOperation) {
+      const text = `Cannot read answer: ${operationName(frame[0]!)} instead of ${operationName(pending.replyOperation)}`;
+      pending.reject(new MillraceError("UNEXPECTED_OPERATION", text));
+      return;
+    }
+    try {
+      pending.onReply(frame);
+    } catch (thrown) {
+      pending.reject(asMillraceError(thrown));
+    }
+  }
+}

@@ -1,0 +1,34 @@
+import type { MillraceError } from "../core/errors.ts";
+
+/** One open WebSocket, whatever made it. */
+export interface Socket {
+  /** Sends one binary message. The bytes may still be read after the call, until the peer has answered. */
+  send(frame: Uint8Array): void;
+  /** Closes in order, after what was sent. */
+  close(): void;
+  /** Ends at once: nothing is sent any more. */
+  terminate(): void;
+}
+
+export interface SocketListener {
+  /** `frame` stays as it is after the call. */
+  onFrame(frame: Uint8Array): void;
+  /** Called once, for any end of an open socket; not when opening failed. */
+  onClose(error: MillraceError): void;
+}
+
+export interface SocketOptions {
+  readonly url: string;
+  readonly token: string | undefined;
+  readonly timeoutMs: number;
+}
+
+/** What the client takes from its surroundings: in tests all of it is made by hand. */
+export interface Environment {
+  /** @throws {MillraceError} CONNECT_FAILED, UNAUTHORIZED */
+  openSocket(options: SocketOptions, listener: SocketListener): Promise<Socket>;
+  /** Calls back once after `delayMs`; the result cancels. */
+  after(delayMs: number, callback: () => void): () => void;
+  /** In [0, 1). */
+  fraction(): number;
+}

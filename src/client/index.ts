@@ -1,0 +1,27 @@
+/** What `millrace/client` exports: the only barrel of the project, because this is what other programs import. */
+export { MillraceError } from "../core/errors.ts";
+export type { ErrorCode } from "../core/errors.ts";
+export { ExportFormat, Persistence, StatusLevel, StrategyOnFull } from "../core/stream-definition.ts";
+export type {
+  ExportDefinition,
+  ExportStatus,
+  HTTPConfig,
+  IoTAnalyticsConfig,
+  IoTSiteWiseConfig,
+  KinesisConfig,
+  Message,
+  MessageStreamInfo,
+  ReadMessagesOptions,
+  S3ExportTaskExecutorConfig,
+  StatusConfig,
+  StorageStatus,
+  StreamDefinition,
+} from "../core/stream-definition.ts";
+export type { StreamDefinitionInput } from "../wire/stream-definition-codec.ts";
+export { GapReason } from "../wire/messages-layout.ts";
+export { MillraceClient } from "./millrace-client.ts";
+export type { ClientOptions } from "./millrace-client.ts";
+export { Producer } from "./producer.ts";
+export type { ProducerCounters, ProducerOptions, Rejection } from "./producer.ts";
+export { Subscription } from "./subscription.ts";
+export type { ReceivedMessage, SubscribeOptions, SubscriptionGap } from "./subscription.ts";

@@ -1,0 +1,24 @@
+import type { Environment, SocketListener, SocketOptions } from "./environment.ts";
+
+const FRACTION_STEPS = 2 ** 32;
+
+function isNode(): boolean {
+  const host = globalThis as { process?: { versions?: { node?: string } } };
+  return host.process?.versions?.node !== undefined;
+}
+
+/**
+ * The real sockets and timers, in Node.js and in browsers. In Node.js always the `ws` package: the global WebSocket of later
+ * versions sets no masking key. Each side is imported only where it runs.
+ */
+export const systemEnvironment: Environment = {
+  async openSocket(options: SocketOptions, listener: SocketListener) {
+    if (isNode()) return (await import("./node-socket.ts")).openNodeSocket(options, listener);
+    return (await import("./browser-socket.ts")).openBrowserSocket(options, listener);
+  },
+  after(delayMs, callback) {
+    const timer = setTimeout(callback, delayMs);
+    return () => clearTimeout(timer);
+  },
+  fraction: () => crypto.getRandomValues(new Uint32Array(1))[0]! / FRACTION_STEPS,
+};
