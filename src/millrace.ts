@@ -12,7 +12,23 @@ interface CommandEntry {
   load(context: CommandContext): Promise<Command>;
 }
 
-const entries: Readonly<Record<string, CommandEntry>> = {};
+const entries: Readonly<Record<string, CommandEntry>> = {
+  streams: {
+    summary: "List, describe, create and delete streams",
+    outlivesOutput: false,
+    load: async (context) => (await import("./cli/streams.ts")).streamsCommand(context),
+  },
+  append: {
+    summary: "Append each line of standard input as one message",
+    outlivesOutput: true,
+    load: async (context) => (await import("./cli/append.ts")).appendCommand(context),
+  },
+  read: {
+    summary: "Print the payloads of a stream",
+    outlivesOutput: false,
+    load: async (context) => (await import("./cli/read.ts")).readCommand(context),
+  },
+};
 
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;

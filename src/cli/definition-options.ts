@@ -1,20 +1,10 @@
 import { readFileSync } from "node:fs";
-import type { Command} from "commander";
+import type { Command } from "commander";
 import { InvalidArgumentError, Option } from "commander";
-import {
-  Persistence,
-  StrategyOnFull,
-  type KinesisConfig,
-  type StreamDefinition,
-} from "../core/stream-definition.ts";
+import { Persistence, StrategyOnFull, type KinesisConfig } from "../core/stream-definition.ts";
+import type { StreamDefinitionInput } from "../client/index.ts";
 import { UsageError } from "./command-context.ts";
 import { integerOption } from "./option-values.ts";
-
-/** What a definition must say; the engine fills in the rest. */
-export type DefinitionInput = Pick<StreamDefinition, "name" | "strategyOnFull"> &
-  Partial<Omit<StreamDefinition, "exportDefinition">> & {
-    readonly exportDefinition?: Partial<StreamDefinition["exportDefinition"]>;
-  };
 
 export interface DefinitionFlags {
   readonly definition?: string;
@@ -82,7 +72,7 @@ function collect(value: string, before: readonly string[] = []): readonly string
  * Puts the definition of a new stream together. Fields that are not given are left out: their defaults are the engine's.
  * @throws {UsageError} for options that do not go together, or a definition file that cannot be read
  */
-export function buildDefinition(name: string, flags: DefinitionFlags): DefinitionInput {
+export function buildDefinition(name: string, flags: DefinitionFlags): StreamDefinitionInput {
   const base = flags.definition === undefined ? {} : readDefinition(flags.definition);
   const kinesis = kinesisExporters(flags);
   const exportDefinition =
@@ -129,7 +119,7 @@ function kinesisExporters({
 }
 
 /** The engine checks the fields; here it only has to be an object. */
-function readDefinition(file: string): Partial<DefinitionInput> {
+function readDefinition(file: string): Partial<StreamDefinitionInput> {
   let value: unknown;
   try {
     value = JSON.parse(readFileSync(file, "utf8"));

@@ -1,0 +1,55 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { describe, it } from "node:test";
+import { publint } from "publint";
+import { formatMessage } from "publint/utils";
+
+// Compiled to dist/test/project/.
+const root = path.join(import.meta.dirname, "..", "..", "..");
+
+interface PackedPackage {
+  readonly files: readonly { readonly path: string }[];
+}
+
+/** What `npm pack` would put into the package. Scripts stay off: `prepare` would clear dist/ under the running tests. */
+function packedFiles(): PackedPackage {
+  const args = ["pack", "--dry-run", "--json", "--ignore-scripts"];
+  const output = execFileSync("npm", args, {
+    cwd: root,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  const [packed] = JSON.parse(output) as PackedPackage[];
+  assert.ok(packed);
+  return packed;
+}
+
+describe("the package", () => {
+  it("has nothing that publint finds fault with", async () => {
+    const manifest = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8")) as Record<
+      string,
+      unknown
+    >;
+    const { messages } = await publint({ pkgDir: root, level: "suggestion", strict: true, pack: false });
+    assert.deepEqual(
+      messages.map((message) => formatMessage(message, manifest)),
+      [],
+    );
+  });
+
+  it("holds what is compiled from src, the papers, and nothing else", () => {
+    const { files } = packedFiles();
+    const paths = files.map((file) => file.path);
+    for (const needed of ["package.json", "README.md", "CHANGELOG.md", "LICENSE"]) {
+      assert.ok(paths.includes(needed), `${needed} is missing`);
+    }
+    const others = paths.filter(
+      (file) => !/^(package\.json|README\.md|CHANGELOG\.md|LICENSE|dist\/src\/.+)$/.test(file),
+    );
+    assert.deepEqual(others, []);
+    assert.ok(paths.includes("dist/src/core/errors.js"));
+    assert.ok(paths.includes("dist/src/core/errors.d.ts"));
+  });
+});
