@@ -129,6 +129,18 @@ export const EXPORT_BACKOFF_MS_MIN = 100;
 export const EXPORT_BACKOFF_MS_MAX = 5 * 60_000;
 export const EXPORT_REQUEST_TIMEOUT_MS = 30_000;
 export const CURSOR_SYNC_INTERVAL_MS = 1000;
+export const EXPORT_CONNECTION_TIMEOUT_MS = 10_000;
+export const EXPORT_RESPONSE_BYTES_MAX = MIB;
+/** One try a minute where only a person or a role can mend it: no credentials, no permission. */
+export const EXPORT_SLOW_RETRY_MS = 60_000;
+/** After a request that took too long the next is half as large, down to this. */
+export const EXPORT_REQUEST_BYTES_MAX = 16 * MIB;
+export const EXPORT_REQUEST_BYTES_MIN = 64 * KIB;
+export const EXPORT_ARRIVAL_MARKS_MAX = 128;
+/** Streams whose segments one export worker keeps open. */
+export const EXPORT_READERS_MAX = 16;
+export const EXPORT_THREADS_MAX_DEFAULT = 2;
+export const EXPORT_THREAD_IDLE_MS_MAX = 60_000;
 export const KINESIS_RECORDS_MAX = 500;
 export const KINESIS_REQUEST_BYTES_MAX = 5 * MIB;
 export const KINESIS_RECORD_BYTES_MAX = MIB;

@@ -1,0 +1,67 @@
+import { Agent as HttpAgent } from "node:http";
+import { Agent as HttpsAgent } from "node:https";
+import { Readable, Transform, pipeline } from "node:stream";
+import { NodeHttpHandler } from "@smithy/node-http-handler";
+import {
+  EXPORT_CONNECTION_TIMEOUT_MS,
+  EXPORT_REQUEST_TIMEOUT_MS,
+  EXPORT_RESPONSE_BYTES_MAX,
+} from "../../core/limits.ts";
+
+type Handle = NodeHttpHandler["handle"];
+
+/**
+ * The HTTP handler of every SDK client: keep-alive on plain and TLS connections, deadlines, and an end to answers that
+ * never end. The SDK's default opens a connection for each request and cannot speak to a plain HTTP endpoint.
+ */
+export class BoundedHttpHandler {
+  readonly #agents = {
+    http: new HttpAgent({ keepAlive: true }),
+    https: new HttpsAgent({ keepAlive: true }),
+  };
+  readonly #inner: NodeHttpHandler;
+  readonly #responseBytesMax: number;
+  readonly metadata = { handlerProtocol: "http/1.1" };
+
+  constructor({
+    requestTimeoutMs = EXPORT_REQUEST_TIMEOUT_MS,
+    responseBytesMax = EXPORT_RESPONSE_BYTES_MAX,
+  }: { requestTimeoutMs?: number; responseBytesMax?: number } = {}) {
+    this.#responseBytesMax = responseBytesMax;
+    this.#inner = new NodeHttpHandler({
+      httpAgent: this.#agents.http,
+      httpsAgent: this.#agents.https,
+      connectionTimeout: Math.min(EXPORT_CONNECTION_TIMEOUT_MS, requestTimeoutMs),
+      requestTimeout: requestTimeoutMs,
+      throwOnRequestTimeout: true,
+    });
+  }
+
+  async handle(...[request, options]: Parameters<Handle>): ReturnType<Handle> {
+    const answer = await this.#inner.handle(request, options);
+    const body: unknown = answer.response.body;
+    if (body instanceof Readable) answer.response.body = capped(body, this.#responseBytesMax);
+    return answer;
+  }
+
+  /** Closes idle connections; one with a request on it closes with its request. */
+  destroy(): void {
+    this.#inner.destroy();
+    this.#agents.http.destroy();
+    this.#agents.https.destroy();
+  }
+}
+
+/** Passes on at most `bytesMax` bytes; one more destroys the connection. */
+function capped(body: Readable, bytesMax: number): Readable {
+  let received = 0;
+  const cap = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      received += chunk.length;
+      if (received > bytesMax) done(new Error(`answer is longer than ${bytesMax} bytes`));
+      else done(null, chunk);
+    },
+  });
+  // The failure reaches whoever reads `cap`; the callback only keeps it from being an uncaught one.
+  return pipeline(body, cap, () => undefined);
+}

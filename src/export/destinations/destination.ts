@@ -1,0 +1,48 @@
+import type { DestinationSettings } from "../exporter-settings.ts";
+
+/** One message on its way out. `data` is a view that stays valid until `send` has settled. */
+export interface ExportRecord {
+  readonly sequence: number;
+  readonly ingestTimeMs: number;
+  readonly data: Uint8Array;
+}
+
+/** What one request may hold. The runner cuts batches to these, and sets aside what can never fit. */
+export interface DestinationLimits {
+  readonly recordsMax: number;
+  readonly requestBytesMax: number;
+  /** Data and overhead of one record. */
+  readonly recordBytesMax: number;
+  /** What a record costs beside its data. */
+  readonly recordOverheadBytes: number;
+}
+
+/**
+ * What became of one request. Failures are values: an Error loses its fields on the way between threads.
+ * - answered: judged record by record; those at the `failed` indexes are to be sent again, all others were accepted.
+ * - refused: the destination says that this request, sent again unchanged, will be refused again. Nothing was accepted.
+ * - failed: nothing is known to be accepted, and the same request may succeed later.
+ */
+export type SendOutcome =
+  | { readonly kind: "answered"; readonly failed: readonly number[]; readonly error: string }
+  | { readonly kind: "refused"; readonly error: string }
+  | SendFailure;
+
+export interface SendFailure {
+  readonly kind: "failed";
+  /** Who waits: everyone that uses the endpoint, or this exporter alone. */
+  readonly scope: "endpoint" | "exporter";
+  /** Growing random delays, or one try a minute where only a person or a role can mend it. */
+  readonly pace: "backoff" | "slow";
+  /** The request took too long: a smaller one may pass over the same link. */
+  readonly timedOut: boolean;
+  readonly error: string;
+}
+
+/** One kind of place to send to. Lives in an export worker; its SDK is imported when the first one is made. */
+export interface Destination {
+  readonly limits: DestinationLimits;
+  /** Sends one request and never rejects. `records` is not empty and within `limits`. */
+  send(settings: DestinationSettings, records: readonly ExportRecord[]): Promise<SendOutcome>;
+  close(): void;
+}

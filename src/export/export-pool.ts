@@ -1,0 +1,63 @@
+import type { Piscina } from "piscina";
+import { assert } from "../core/assert.ts";
+import { EXPORT_THREAD_IDLE_MS_MAX } from "../core/limits.ts";
+import type { ExportResult, ExportTask } from "./export-channel.ts";
+
+/** Runs export tasks beside the caller. Rejects only if the thread that ran the task died. */
+export interface TaskPool {
+  run(task: ExportTask): Promise<ExportResult>;
+  close(): Promise<void>;
+}
+
+interface ExportPoolOptions {
+  readonly threadsMax: number;
+  /** Tasks at the same time over all threads. The caller never has more under way, so nothing ever queues here. */
+  readonly tasksMax: number;
+}
+
+/**
+ * Export workers under Piscina. `atomics: "disabled"` because the default parks an idle worker's event loop, which kills
+ * keep-alive sockets, timers and the refresh of credentials. Threads start with the first task and end when idle.
+ */
+export class ExportPool implements TaskPool {
+  readonly #options: ExportPoolOptions;
+  #piscina: Promise<Piscina<ExportTask, ExportResult>> | undefined;
+  #running = 0;
+
+  constructor(options: ExportPoolOptions) {
+    this.#options = options;
+  }
+
+  async run(task: ExportTask): Promise<ExportResult> {
+    assert(
+      this.#running < this.#options.tasksMax,
+      `more than ${this.#options.tasksMax} export tasks at once`,
+    );
+    this.#running += 1;
+    try {
+      const piscina = await (this.#piscina ??= this.#start());
+      return await piscina.run(task);
+    } finally {
+      this.#running -= 1;
+    }
+  }
+
+  /** Ends the threads, with whatever they still do. */
+  async close(): Promise<void> {
+    await (await this.#piscina)?.destroy();
+  }
+
+  async #start(): Promise<Piscina<ExportTask, ExportResult>> {
+    const { Piscina } = await import("piscina");
+    const { threadsMax, tasksMax } = this.#options;
+    return new Piscina<ExportTask, ExportResult>({
+      filename: new URL("./export-worker.js", import.meta.url).href,
+      atomics: "disabled",
+      minThreads: 0,
+      maxThreads: threadsMax,
+      concurrentTasksPerWorker: Math.ceil(tasksMax / threadsMax),
+      idleTimeout: EXPORT_THREAD_IDLE_MS_MAX,
+      recordTiming: false,
+    });
+  }
+}
