@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 // The program. Each command is imported when it is called, so that `millrace --help` is quick on a small machine.
-import { readFileSync } from "node:fs";
 import { availableParallelism, homedir } from "node:os";
 import { Command, CommanderError } from "commander";
 import { UsageError, type CommandContext } from "./cli/command-context.ts";
+import { millraceVersion } from "./version.ts";
 
 interface CommandEntry {
   readonly summary: string;
@@ -13,6 +13,14 @@ interface CommandEntry {
 }
 
 const entries: Readonly<Record<string, CommandEntry>> = {
+  serve: {
+    summary: "Run the engine until SIGTERM or SIGINT",
+    outlivesOutput: true,
+    load: async (context) => {
+      const { serveCommand } = await import("./cli/serve.ts");
+      return serveCommand(context, async () => (await import("./serve.ts")).startEngine);
+    },
+  },
   streams: {
     summary: "List, describe, create and delete streams",
     outlivesOutput: false,
@@ -45,7 +53,7 @@ async function main(): Promise<void> {
   watchOutput(entries[called ?? ""]?.outlivesOutput ?? false);
   const program = new Command("millrace")
     .description("Stream manager for edge machines: durable local streams, uploaded by priority")
-    .version(readVersion(), "-V, --version")
+    .version(millraceVersion(), "-V, --version")
     .showSuggestionAfterError(false);
   for (const [name, entry] of Object.entries(entries)) {
     if (name === called) program.addCommand(await entry.load(context));
@@ -70,13 +78,6 @@ function watchOutput(outlivesOutput: boolean): void {
   process.stderr.on("error", (error: NodeJS.ErrnoException) => {
     if (error.code !== "EPIPE") throw error;
   });
-}
-
-function readVersion(): string {
-  // The compiled file is dist/src/millrace.js, in the repository and in the package alike.
-  const manifest = new URL("../../package.json", import.meta.url);
-  const { version } = JSON.parse(readFileSync(manifest, "utf8")) as { version: string };
-  return version;
 }
 
 function reportFailure(thrown: unknown): void {

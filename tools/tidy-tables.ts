@@ -65,7 +65,7 @@ export const ownedModules: readonly Ownership[] = [
       "src/net/private-files.ts",
       "src/config/settings-file.ts",
       "src/cli/",
-      "src/millrace.ts",
+      "src/version.ts",
     ],
     hint: "take a Storage (log/storage.ts) as an argument",
   },

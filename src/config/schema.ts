@@ -76,7 +76,7 @@ interface RowOptions<T> {
   readonly unused?: string;
 }
 
-function row<T>(options: RowOptions<T> & { readonly default: T }): SettingRow<T, never> {
+function row<T>(options: RowOptions<T> & { readonly default: NoInfer<T> }): SettingRow<T, never> {
   const value = options.default;
   const defaultText = Array.isArray(value) ? value.join(",") : String(value);
   return { ...options, defaultFor: () => value, defaultText };
@@ -212,8 +212,8 @@ export const settingRows = {
   }),
   logLevel: row({
     env: "LOG_LEVEL",
-    kind: oneWordOf(["trace", "debug", "info", "warn", "error", "fatal", "silent"]),
-    default: "info",
+    kind: oneWordOf(["TRACE", "DEBUG", "INFO", "WARN", "ERROR"]),
+    default: "INFO",
     doc: "Least level that is logged",
   }),
   exportThreads: row({

@@ -38,7 +38,11 @@ export function oneNumberOf(values: readonly number[]): SettingKind<number> {
 
 export function oneWordOf<const T extends string>(words: readonly T[]): SettingKind<T> {
   return {
-    schema: v.pipe(v.string(), v.toLowerCase(), v.picklist(words)),
+    schema: v.pipe(
+      v.string(),
+      v.transform((given) => words.find((word) => word.toLowerCase() === given.toLowerCase()) ?? given),
+      v.picklist(words),
+    ),
     fromText: (text) => text,
     accepts: `one of ${words.join(", ")}`,
   };

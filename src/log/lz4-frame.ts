@@ -93,6 +93,25 @@ export function decodeFrame(frame: Buffer, rawBytes: number): Buffer {
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts, rawBytes);
 }
 
+/**
+ * Decodes a bare LZ4 block that claims `rawBytes`, as a producer may send one. The result is a buffer of its own.
+ * @throws {MillraceError} INVALID_REQUEST when it is not valid or does not give exactly so many bytes
+ */
+export function decodeLz4Block(block: Uint8Array, rawBytes: number): Buffer {
+  if (rawBytes < 1 || rawBytes > LZ4_BLOCK_RAW_BYTES_MAX) throw refusedBlock(`claims ${rawBytes} bytes`);
+  const sized = Buffer.allocUnsafe(SIZE_BYTES + block.length);
+  sized.set(block, SIZE_BYTES);
+  try {
+    return decodeBlock(sized, rawBytes);
+  } catch (cause) {
+    throw refusedBlock("is not valid LZ4 of the announced size", cause);
+  }
+}
+
+function refusedBlock(what: string, cause?: unknown): MillraceError {
+  return new MillraceError("INVALID_REQUEST", `Cannot append an LZ4 block: it ${what}`, { cause });
+}
+
 /** `block` is the size word and the compressed bytes; the word is replaced by the raw size for the time of the call. */
 function decodeBlock(block: Buffer, rawBytes: number): Buffer {
   const size = block.length - SIZE_BYTES;

@@ -887,11 +887,16 @@ export class StreamLog {
     this.#closed = true;
     this.#active?.file.close();
     this.#chain.close();
-    const target = `${this.#directory}${DELETED_SUFFIX}`;
-    this.#storage.rename(this.#directory, target);
-    this.#storage.syncDirectory(path.dirname(this.#directory));
-    removeTree(this.#storage, target);
+    destroyStreamDirectory(this.#storage, this.#directory);
   }
+}
+
+/** Removes a stream's directory with all it holds; the rename is the commit. */
+export function destroyStreamDirectory(storage: Storage, directory: string): void {
+  const target = `${directory}${DELETED_SUFFIX}`;
+  storage.rename(directory, target);
+  storage.syncDirectory(path.dirname(directory));
+  removeTree(storage, target);
 }
 
 export const DELETED_SUFFIX = ".deleted";

@@ -41,7 +41,7 @@ export const metricRows = {
   stream_appends_refused_total: {
     type: "counter",
     help: "Appends refused",
-    labels: ["stream", "reason"],
+    labels: ["stream"],
   },
 
   worker_blocks_total: { type: "counter", help: "Blocks written", labels: ["worker"] },

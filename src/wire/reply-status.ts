@@ -14,6 +14,7 @@ const prefixes: Partial<Record<ErrorCode, string>> = {
   CONNECTION_CLOSED: "unknown outcome: retry",
   STORAGE_READ_ONLY: "rejected",
   STREAM_FENCED: "rejected",
+  SERVER_BUSY: "rejected",
 };
 
 /** The status that a client of this version may see in place of `status`, on an operation below 64. */

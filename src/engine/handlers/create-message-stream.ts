@@ -1,0 +1,50 @@
+import { newStreamDirectory } from "../../stream/store-directory.ts";
+import { emptyProgress } from "../../stream/stream-channel.ts";
+import {
+  decodeCreateMessageStream,
+  encodeCreateMessageStreamResponse,
+} from "../../wire/create-message-stream.ts";
+import { success } from "../../wire/reply.ts";
+import type { ClientState } from "../client-state.ts";
+import type { EngineContext } from "../engine-context.ts";
+import type { StreamEntry } from "../stream-entry.ts";
+
+/** CreateMessageStream (2): answered when the definition is durable. */
+export async function handleCreateMessageStream(
+  engine: EngineContext,
+  client: ClientState,
+  frame: Uint8Array,
+): Promise<void> {
+  const { requestId, definition } = decodeCreateMessageStream(frame);
+  engine.catalog.assertFree(definition.name);
+  const workerIndex = engine.workers.place();
+  const entry: StreamEntry = {
+    ...newStreamDirectory(engine.random, engine.storeDirectory),
+    definition,
+    workerIndex,
+    slot: engine.workers.nextSlot(workerIndex),
+    lifecycle: "opening",
+    fault: "",
+    isExported: false,
+    progress: emptyProgress,
+    appendedMessageCount: 0,
+    appendedBytes: 0,
+    refusedCount: 0,
+  };
+  engine.catalog.add(entry);
+  engine.registerSlot(entry);
+  try {
+    const { slot, streamId, directory } = entry;
+    const open = { kind: "open", slot, streamId, directory, definition, create: true, memory: [] } as const;
+    const { progress } = await engine.workers.proxy(workerIndex).control(open);
+    entry.progress = progress ?? emptyProgress;
+    entry.lifecycle = "open";
+    engine.startExports(entry);
+  } catch (thrown) {
+    entry.lifecycle = "gone";
+    engine.catalog.remove(entry);
+    engine.workers.unplace(workerIndex);
+    throw thrown;
+  }
+  client.session.send(encodeCreateMessageStreamResponse(success(requestId)));
+}

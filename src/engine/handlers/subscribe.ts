@@ -1,0 +1,139 @@
+import { type MillraceError, asMillraceError } from "../../core/errors.ts";
+import { MillraceError as Failure } from "../../core/errors.ts";
+import { SUBSCRIPTION_CREDIT_BYTES_MAX } from "../../core/limits.ts";
+import { StatusCode } from "../../core/status-code.ts";
+import type { StreamRequest } from "../../stream/pending-requests.ts";
+import type { ReceivedGap, ReceivedRecords } from "../../stream/records-decoder.ts";
+import { GapReason as StoreGapReason } from "../../stream/stream-channel.ts";
+import type { StreamProxy } from "../../stream/stream-proxy.ts";
+import { GapReason, encodeMessages } from "../../wire/messages-layout.ts";
+import { failureText } from "../../wire/reply-status.ts";
+import {
+  decodeCredit,
+  decodeSubscribe,
+  decodeUnsubscribe,
+  encodeSubscribeResult,
+} from "../../wire/subscribe-layout.ts";
+import { assertOpen } from "../catalog.ts";
+import type { Cancellable, ClientState } from "../client-state.ts";
+import type { EngineContext } from "../engine-context.ts";
+
+/** Subscribe (68): pushes Messages frames from a sequence number on, as far as the client gives credit. */
+export function handleSubscribe(engine: EngineContext, client: ClientState, frame: Uint8Array): void {
+  const { handle, subscriptionId, fromSequence, creditBytes } = decodeSubscribe(frame);
+  try {
+    client.assertSubscriptionFree(subscriptionId);
+    const entry = client.stream(handle);
+    assertOpen(entry);
+    const proxy = engine.workers.proxy(entry.workerIndex);
+    const subscription = new Subscription(client, proxy, subscriptionId);
+    client.subscriptions.set(subscriptionId, subscription);
+    const firstSequence = Math.max(fromSequence, entry.progress.oldestSequence);
+    const result = { subscriptionId, status: StatusCode.Success, firstSequence, errorMessage: "" };
+    client.session.send(encodeSubscribeResult(result));
+    subscription.start({ slot: entry.slot, fromSequence, creditBytes });
+  } catch (thrown) {
+    sendFailure(client, subscriptionId, asMillraceError(thrown));
+  }
+}
+
+/** Credit (71): the client took so many bytes. */
+export function handleCredit(client: ClientState, frame: Uint8Array): void {
+  const { subscriptionId, creditBytes } = decodeCredit(frame);
+  client.subscriptions.get(subscriptionId)?.credit(creditBytes);
+}
+
+/** Unsubscribe (72). Frames on their way may still arrive. */
+export function handleUnsubscribe(client: ClientState, frame: Uint8Array): void {
+  const subscriptionId = decodeUnsubscribe(frame);
+  client.subscriptions.get(subscriptionId)?.cancel();
+  client.subscriptions.delete(subscriptionId);
+}
+
+class Subscription implements StreamRequest, Cancellable {
+  readonly #client: ClientState;
+  readonly #proxy: StreamProxy;
+  readonly #subscriptionId: number;
+  #token = -1;
+  /** Bytes the client allows beyond those sent; more than the limit is not believed. */
+  #creditBytes = 0;
+  #nextSequence = 0;
+
+  constructor(client: ClientState, proxy: StreamProxy, subscriptionId: number) {
+    this.#client = client;
+    this.#proxy = proxy;
+    this.#subscriptionId = subscriptionId;
+  }
+
+  start(from: { slot: number; fromSequence: number; creditBytes: number }): void {
+    const creditBytes = Math.min(from.creditBytes, SUBSCRIPTION_CREDIT_BYTES_MAX);
+    this.#creditBytes = creditBytes;
+    this.#nextSequence = from.fromSequence;
+    this.#token = this.#proxy.subscribe(this, { ...from, creditBytes });
+  }
+
+  credit(bytes: number): void {
+    const allowed = Math.min(bytes, SUBSCRIPTION_CREDIT_BYTES_MAX - this.#creditBytes);
+    if (allowed <= 0) return;
+    this.#creditBytes += allowed;
+    this.#proxy.credit(this.#token, allowed);
+  }
+
+  onRecords(records: ReceivedRecords): void {
+    this.#creditBytes -= records.messages.length;
+    const { firstSequence, durableEnd, messages, messageCount } = records;
+    this.#nextSequence = firstSequence + messageCount;
+    const runs = records.runs.map((run) => ({ messageCount: run.messageCount, ingestTimeMs: run.ingestMs }));
+    this.#send({ firstSequence, durableEnd, runs, messageBytes: messages });
+  }
+
+  onGap({ fromSequence, toSequence, reason }: ReceivedGap): void {
+    const missingCount = toSequence - fromSequence;
+    const gapReason = reason === StoreGapReason.Corrupt ? GapReason.Corrupt : GapReason.Lost;
+    const runs = [{ gapReason, missingCount }];
+    this.#nextSequence = toSequence;
+    this.#send({
+      firstSequence: fromSequence,
+      durableEnd: fromSequence,
+      runs,
+      messageBytes: new Uint8Array(0),
+    });
+  }
+
+  onFailed(error: MillraceError): void {
+    this.#client.subscriptions.delete(this.#subscriptionId);
+    const text = `Subscription ended at sequence number ${this.#nextSequence}: ${error.message}`;
+    sendFailure(this.#client, this.#subscriptionId, new Failure(error.code, text));
+  }
+
+  cancel(): void {
+    this.#proxy.cancel(this.#token);
+  }
+
+  #send(part: {
+    firstSequence: number;
+    durableEnd: number;
+    runs: Parameters<typeof encodeMessages>[0]["runs"];
+    messageBytes: Uint8Array;
+  }): void {
+    const { firstSequence, durableEnd, runs, messageBytes } = part;
+    const frame = {
+      subscriptionId: this.#subscriptionId,
+      firstSequence,
+      durableEndSequence: durableEnd,
+      runs,
+      messageBytes,
+    };
+    this.#client.session.send(encodeMessages(frame));
+  }
+}
+
+function sendFailure(client: ClientState, subscriptionId: number, error: MillraceError): void {
+  const failure = {
+    subscriptionId,
+    status: error.ownStatus,
+    firstSequence: 0,
+    errorMessage: failureText(error),
+  };
+  client.session.send(encodeSubscribeResult(failure));
+}

@@ -1,0 +1,24 @@
+import type { StreamDefinition } from "../core/stream-definition.ts";
+import type { StreamProgress } from "../stream/stream-channel.ts";
+
+export type StreamLifecycle = "opening" | "open" | "recovering" | "fenced" | "deleting" | "gone";
+
+/** A stream as the main thread knows it. */
+export interface StreamEntry {
+  readonly streamId: string;
+  readonly directory: string;
+  definition: StreamDefinition;
+  /** Which worker owns it, and its number there. A slot is never given to another stream while the worker lives. */
+  readonly workerIndex: number;
+  slot: number;
+  lifecycle: StreamLifecycle;
+  /** Why it is fenced. */
+  fault: string;
+  /** Whether the exports know it. */
+  isExported: boolean;
+  progress: StreamProgress;
+  /** Since this process started. */
+  appendedMessageCount: number;
+  appendedBytes: number;
+  refusedCount: number;
+}

@@ -1,0 +1,68 @@
+import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
+import type { Doorbell } from "../ring/doorbell.ts";
+import type { StreamAgent } from "./stream-agent.ts";
+import type { ControlRequest } from "./stream-channel.ts";
+
+/**
+ * Turns a thread into a loop around the agent. Idle, it blocks on the doorbell, which costs nothing and wakes fastest; while a
+ * sync runs it sleeps on the event loop instead, because that is where the end of an fdatasync is told.
+ */
+export async function runAgent(options: {
+  readonly agent: StreamAgent;
+  readonly port: MessagePort;
+  readonly doorbell: Doorbell;
+}): Promise<void> {
+  const { agent, port, doorbell } = options;
+  while (!agent.isClosed) {
+    const isBusy = agent.doWork();
+    if (agent.isSyncing) await turnOfEventLoop();
+    // Armed before the last look, so that nothing can arrive unseen between the look and the sleep.
+    const ticket = doorbell.arm();
+    const hadControl = handleControl(agent, port);
+    if (isBusy || hadControl || agent.hasInput) {
+      doorbell.disarm();
+      continue;
+    }
+    const idleMs = agent.idleMs();
+    if (agent.isSyncing) {
+      await sleepOnEventLoop(agent, doorbell, ticket, idleMs);
+      doorbell.disarm();
+    } else {
+      doorbell.wait(ticket, idleMs);
+    }
+  }
+}
+
+function handleControl(agent: StreamAgent, port: MessagePort): boolean {
+  let hadControl = false;
+  for (;;) {
+    const received = receiveMessageOnPort(port) as { message: ControlRequest } | undefined;
+    if (received === undefined) return hadControl;
+    agent.onControl(received.message);
+    hadControl = true;
+  }
+}
+
+function turnOfEventLoop(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+function sleepOnEventLoop(
+  agent: StreamAgent,
+  doorbell: Doorbell,
+  ticket: number,
+  idleMs: number,
+): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(wake, idleMs);
+    function wake(): void {
+      clearTimeout(timer);
+      agent.onSyncSettled = undefined;
+      resolve();
+    }
+    agent.onSyncSettled = wake;
+    const rung = doorbell.waitAsync(ticket, idleMs);
+    if (rung === undefined) wake();
+    else void rung.then(wake);
+  });
+}

@@ -1,0 +1,157 @@
+import { MillraceError, asMillraceError } from "../core/errors.ts";
+import { BLOCK_RAW_BYTES_MAX, MESSAGE_OVERHEAD_BYTES } from "../core/limits.ts";
+import {
+  FramingFault,
+  MESSAGE_LENGTH_BYTES,
+  checkFraming,
+  describeFramingFault,
+} from "../core/message-framing.ts";
+import { BlockBuilder } from "../log/block-builder.ts";
+import { decodeLz4Block } from "../log/lz4-frame.ts";
+import type { AppendOutcome, OpenStream } from "./open-stream.ts";
+import { APPEND_FLAG_LZ4 } from "./stream-channel.ts";
+import type { UpSender } from "./up-sender.ts";
+
+/** Builders kept for the next slice; a stream holds one only while a block of it is being gathered. */
+const BUILDERS_KEPT_MAX = 4;
+
+export interface AppendRequest {
+  readonly token: number;
+  readonly flags: number;
+  readonly rawBytes: number;
+  readonly messageCount: number;
+  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+}
+
+/**
+ * Gathers the batches of one slice into a block per stream and commits them: write, sync where the stream asks for it, then
+ * the outcome. An outcome is told only after the log has the bytes as the stream's policy demands, and in request order.
+ */
+export class AppendStage {
+  readonly #up: UpSender;
+  readonly #blockBytes: number;
+  readonly #builders: BlockBuilder[] = [];
+  readonly #gathering = new Set<OpenStream>();
+  readonly #onSyncSettled: () => void;
+
+  constructor(options: { up: UpSender; blockBytes: number; onSyncSettled: () => void }) {
+    this.#up = options.up;
+    this.#blockBytes = options.blockBytes;
+    this.#onSyncSettled = options.onSyncSettled;
+  }
+
+  /** Takes one batch. `ingestMs` is the time of this slice. */
+  gather(stream: OpenStream, request: AppendRequest, ingestMs: number): void {
+    try {
+      this.#gather(stream, request, ingestMs);
+    } catch (thrown) {
+      // What came before it in this stream is told before it.
+      this.commit(stream);
+      this.#tell(stream, [{ token: request.token, error: asMillraceError(thrown) }]);
+    }
+  }
+
+  #gather(stream: OpenStream, request: AppendRequest, ingestMs: number): void {
+    let { bytes: source, start, end } = request;
+    if ((request.flags & APPEND_FLAG_LZ4) !== 0) {
+      source = decodeLz4Block(source.subarray(start, end), request.rawBytes);
+      start = 0;
+      end = source.length;
+    }
+    checkBatch(request, source, start, end);
+    const payloadBytes = end - start - request.messageCount * MESSAGE_LENGTH_BYTES;
+    const costBytes = payloadBytes + request.messageCount * MESSAGE_OVERHEAD_BYTES;
+    if (stream.builder !== undefined && !stream.builder.fits(end - start)) this.commit(stream);
+    stream.log.admit(stream.gatheredCostBytes + costBytes);
+    const builder = (stream.builder ??= this.#builders.pop() ?? new BlockBuilder(this.#blockBytes));
+    builder.add({ source, start, end, messageCount: request.messageCount, payloadBytes, ingestMs });
+    stream.gathered.push({ token: request.token, messageCount: request.messageCount });
+    stream.gatheredCostBytes += costBytes;
+    this.#gathering.add(stream);
+    if (builder.rawBytes >= this.#blockBytes) this.commit(stream);
+  }
+
+  /** Commits what was gathered in every stream. */
+  commitAll(): void {
+    for (const stream of this.#gathering) this.commit(stream);
+  }
+
+  /** Writes the stream's gathered block; its outcomes follow now or after the sync. */
+  commit(stream: OpenStream): void {
+    const builder = stream.builder;
+    if (builder === undefined) return;
+    const outcomes = writeBlock(stream, builder);
+    builder.reset();
+    if (this.#builders.length < BUILDERS_KEPT_MAX) this.#builders.push(builder);
+    stream.builder = undefined;
+    stream.gathered.length = 0;
+    stream.gatheredCostBytes = 0;
+    stream.isProgressDue = true;
+    this.#gathering.delete(stream);
+    this.#tell(stream, outcomes);
+  }
+
+  /** Tells outcomes now, or queues them behind the sync that covers them. */
+  #tell(stream: OpenStream, outcomes: AppendOutcome[]): void {
+    const isBehindSync = stream.flushOnWrite && (stream.isSyncing || stream.waiting.length > 0);
+    const needsSync = stream.flushOnWrite && outcomes.some((outcome) => outcome.error === undefined);
+    if (!isBehindSync && !needsSync) {
+      for (const outcome of outcomes) this.#tellOne(outcome);
+      return;
+    }
+    for (const outcome of outcomes) stream.waiting.push(outcome);
+    if (!stream.isSyncing) this.#sync(stream);
+  }
+
+  #sync(stream: OpenStream): void {
+    const covered = stream.waiting;
+    stream.waiting = [];
+    stream.isSyncing = true;
+    stream.log.sync((error) => {
+      stream.isSyncing = false;
+      stream.isProgressDue = true;
+      for (const outcome of covered) {
+        const failed = error !== undefined && outcome.error === undefined;
+        this.#tellOne(failed ? { token: outcome.token, error } : outcome);
+      }
+      // The next group gathered while the sync ran.
+      if (stream.waiting.length > 0) this.#sync(stream);
+      this.#onSyncSettled();
+    });
+  }
+
+  #tellOne(outcome: AppendOutcome): void {
+    if (outcome.error === undefined) this.#up.appended(outcome.token, outcome.firstSequence);
+    else this.#up.failed(outcome.token, outcome.error);
+  }
+}
+
+function writeBlock(stream: OpenStream, builder: BlockBuilder): AppendOutcome[] {
+  try {
+    let firstSequence = stream.log.append(builder);
+    return stream.gathered.map(({ token, messageCount }) => {
+      const outcome = { token, firstSequence };
+      firstSequence += messageCount;
+      return outcome;
+    });
+  } catch (thrown) {
+    const error = asMillraceError(thrown);
+    return stream.gathered.map(({ token }) => ({ token, error }));
+  }
+}
+
+function checkBatch(request: AppendRequest, source: Uint8Array, start: number, end: number): void {
+  const sizeBytes = end - start;
+  if (sizeBytes !== request.rawBytes || sizeBytes > BLOCK_RAW_BYTES_MAX) {
+    const expected = `${request.rawBytes} announced, at most ${BLOCK_RAW_BYTES_MAX}`;
+    throw new MillraceError("INVALID_REQUEST", `Cannot append a batch of ${sizeBytes} bytes: ${expected}`);
+  }
+  if (request.messageCount === 0)
+    throw new MillraceError("INVALID_REQUEST", "Cannot append a batch without messages");
+  const fault = checkFraming(source, start, end, request.messageCount);
+  if (fault === FramingFault.None) return;
+  const text = `Cannot append a batch of ${request.messageCount} messages: ${describeFramingFault(fault)}`;
+  throw new MillraceError("INVALID_REQUEST", text);
+}

@@ -1,0 +1,304 @@
+import { Worker } from "node:worker_threads";
+import { MillraceError } from "../core/errors.ts";
+import { MESSAGE_LENGTH_BYTES } from "../core/message-framing.ts";
+import { Doorbell } from "../ring/doorbell.ts";
+import { RingCounter, allocateRing } from "../ring/ring-layout.ts";
+import { RingReader } from "../ring/ring-reader.ts";
+import { RingSender } from "../ring/ring-sender.ts";
+import { RingWriter } from "../ring/ring-writer.ts";
+import { PendingRequests, type StreamRequest } from "./pending-requests.ts";
+import {
+  APPENDED_ENTRY_BYTES,
+  APPENDED_HEAD_BYTES,
+  APPEND_HEAD_BYTES,
+  CANCEL_BYTES,
+  CREDIT_BYTES,
+  type ControlReply,
+  type ControlRequest,
+  DownRecord,
+  type MemoryChunk,
+  READ_BYTES,
+  SUBSCRIBE_BYTES,
+  type StreamProgress,
+  type StreamWorkerData,
+  type StreamWorkerSettings,
+  UpRecord,
+  decodeFailed,
+  decodeProgress,
+} from "./stream-channel.ts";
+import { decodeGap, decodeRecords } from "./records-decoder.ts";
+
+export interface StreamProxyOptions {
+  readonly workerIndex: number;
+  readonly ringBytes: number;
+  readonly mainDoorbell: Doorbell;
+  readonly settings: StreamWorkerSettings;
+  readonly onProgress: (slot: number, progress: StreamProgress) => void;
+  readonly onMemoryChunk: (chunk: MemoryChunk) => void;
+  readonly onMemoryUnlink: (path: string) => void;
+  /** The worker is gone and everything unanswered was told so. Not called after `close`. */
+  readonly onDeath: (error: Error | undefined) => void;
+}
+
+export interface ControlDone {
+  readonly progress: StreamProgress | undefined;
+  readonly notes: readonly string[];
+}
+
+type ControlBody = ControlRequest extends infer Request
+  ? Request extends unknown
+    ? Omit<Request, "id">
+    : never
+  : never;
+
+/** Up-ring bytes handled per call, so that sockets get their turn. */
+const DRAIN_BYTES_MAX = 1024 * 1024;
+
+/** The main thread's half of one stream worker: sends requests down, hands what comes up to whoever asked. */
+export class StreamProxy {
+  readonly pending = new PendingRequests();
+  readonly #options: StreamProxyOptions;
+  readonly #worker: Worker;
+  readonly #workerDoorbell = new Doorbell();
+  readonly #down: RingSender;
+  readonly #up: RingReader;
+  readonly #controls = new Map<
+    number,
+    { resolve: (done: ControlDone) => void; reject: (error: Error) => void }
+  >();
+  readonly #head = Buffer.alloc(APPEND_HEAD_BYTES + MESSAGE_LENGTH_BYTES);
+  #nextControlId = 1;
+  #isClosing = false;
+  #isDead = false;
+
+  constructor(options: StreamProxyOptions) {
+    this.#options = options;
+    const downRing = allocateRing(options.ringBytes);
+    const upRing = allocateRing(options.ringBytes);
+    this.#down = new RingSender(new RingWriter(downRing, this.#workerDoorbell));
+    this.#up = new RingReader(upRing, this.#workerDoorbell);
+    const workerData: StreamWorkerData = {
+      workerIndex: options.workerIndex,
+      downRing,
+      upRing,
+      workerDoorbell: this.#workerDoorbell.memory,
+      mainDoorbell: options.mainDoorbell.memory,
+      settings: options.settings,
+    };
+    this.#worker = new Worker(new URL("./stream-worker.js", import.meta.url), {
+      workerData,
+      name: `stream-${options.workerIndex}`,
+    });
+    let failure: Error | undefined;
+    this.#worker.on("message", (message: ControlReply) => this.#onControlReply(message));
+    this.#worker.on(
+      "error",
+      (error) => (failure = error instanceof Error ? error : new Error(String(error))),
+    );
+    this.#worker.on("exit", () => this.#onExit(failure));
+  }
+
+  /** Whether the ring takes requests; false means that `onRoom` work waits for the worker. */
+  get isClear(): boolean {
+    return this.#down.isClear;
+  }
+
+  get hasUpward(): boolean {
+    return !this.#up.isEmpty;
+  }
+
+  /** For metrics. */
+  get downRingFigures(): {
+    usedBytes: number;
+    capacityBytes: number;
+    stallCount: number;
+    wakeUpCount: number;
+  } {
+    const { writer } = this.#down;
+    return {
+      usedBytes: writer.usedBytes,
+      capacityBytes: this.#options.ringBytes,
+      stallCount: writer.counter(RingCounter.Stalls),
+      wakeUpCount: this.#workerDoorbell.wakeUpCount,
+    };
+  }
+
+  /** Sends framed messages. `batch` is copied. @returns false when the ring is full and the source should stop. */
+  append(
+    request: StreamRequest,
+    to: { slot: number; flags: number; rawBytes: number; messageCount: number },
+    batch: Uint8Array,
+  ): boolean {
+    const head = this.#head.subarray(0, APPEND_HEAD_BYTES);
+    this.#writeAppendHead(this.pending.add(request), to);
+    return this.#down.send(DownRecord.Append, head, batch);
+  }
+
+  /** Sends one message, framing it on the way. */
+  appendOne(request: StreamRequest, slot: number, payload: Uint8Array): boolean {
+    const rawBytes = MESSAGE_LENGTH_BYTES + payload.length;
+    this.#writeAppendHead(this.pending.add(request), { slot, flags: 0, rawBytes, messageCount: 1 });
+    this.#head.writeUInt32LE(payload.length, APPEND_HEAD_BYTES);
+    return this.#down.send(DownRecord.Append, this.#head, payload);
+  }
+
+  read(
+    request: StreamRequest,
+    what: {
+      slot: number;
+      fromSequence: number;
+      min: number;
+      max: number;
+      bytesMax: number;
+      timeoutMs: number;
+    },
+  ): number {
+    const token = this.pending.add(request);
+    const record = Buffer.alloc(READ_BYTES);
+    record.writeUInt32LE(token, 0);
+    record.writeUInt32LE(what.slot, 4);
+    record.writeDoubleLE(what.fromSequence, 8);
+    record.writeUInt32LE(what.min, 16);
+    record.writeUInt32LE(what.max, 20);
+    record.writeUInt32LE(what.bytesMax, 24);
+    record.writeUInt32LE(what.timeoutMs, 28);
+    this.#down.send(DownRecord.Read, record);
+    return token;
+  }
+
+  subscribe(
+    request: StreamRequest,
+    what: { slot: number; fromSequence: number; creditBytes: number },
+  ): number {
+    const token = this.pending.add(request);
+    const record = Buffer.alloc(SUBSCRIBE_BYTES);
+    record.writeUInt32LE(token, 0);
+    record.writeUInt32LE(what.slot, 4);
+    record.writeDoubleLE(what.fromSequence, 8);
+    record.writeUInt32LE(what.creditBytes, 16);
+    this.#down.send(DownRecord.Subscribe, record);
+    return token;
+  }
+
+  credit(token: number, bytes: number): void {
+    const record = Buffer.alloc(CREDIT_BYTES);
+    record.writeUInt32LE(token, 0);
+    record.writeUInt32LE(bytes, 4);
+    this.#down.send(DownRecord.Credit, record);
+  }
+
+  /** Ends a read or subscription whose asker is gone; what is on its way up for it is dropped. */
+  cancel(token: number): void {
+    const record = Buffer.alloc(CANCEL_BYTES);
+    record.writeUInt32LE(token, 0);
+    this.pending.abandon(token);
+    this.#down.send(DownRecord.Cancel, record);
+  }
+
+  /** Asks the worker something over its port. @throws {MillraceError} what the worker answered, or UNKNOWN_OUTCOME if it died */
+  control(body: ControlBody): Promise<ControlDone> {
+    if (this.#isDead) return Promise.reject(workerDied());
+    const id = this.#nextControlId++;
+    return new Promise((resolve, reject) => {
+      this.#controls.set(id, { resolve, reject });
+      this.#worker.postMessage({ ...body, id });
+      // A worker asleep on its doorbell sees no port messages.
+      this.#workerDoorbell.ringAlways();
+    });
+  }
+
+  /** Hands out what the worker sent, up to a bound. @returns true when the down ring has room again for those who wait. */
+  drain(): boolean {
+    this.#up.read(this.#onRecord, DRAIN_BYTES_MAX);
+    return this.#down.flush();
+  }
+
+  /** Commits and syncs everything, then ends the thread. */
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    if (this.#isDead) return;
+    const exited = new Promise<void>((resolve) => this.#worker.once("exit", () => resolve()));
+    await this.control({ kind: "close" });
+    while (this.hasUpward) this.drain();
+    await exited;
+  }
+
+  /** Ends the thread at once; for a worker that does not answer. */
+  async terminate(): Promise<void> {
+    await this.#worker.terminate();
+  }
+
+  #writeAppendHead(
+    token: number,
+    to: { slot: number; flags: number; rawBytes: number; messageCount: number },
+  ): void {
+    const head = this.#head;
+    head.writeUInt32LE(token, 0);
+    head.writeUInt32LE(to.slot, 4);
+    head.writeUInt32LE(to.flags, 8);
+    head.writeUInt32LE(to.rawBytes, 12);
+    head.writeUInt32LE(to.messageCount, 16);
+  }
+
+  readonly #onRecord = (type: number, bytes: Buffer, start: number, end: number): void => {
+    switch (type as UpRecord) {
+      case UpRecord.Appended:
+        this.#onAppended(bytes, start);
+        return;
+      case UpRecord.Failed: {
+        const { token, code, text } = decodeFailed(bytes, start, end);
+        this.pending.take(token)?.onFailed(new MillraceError(code, text));
+        return;
+      }
+      case UpRecord.Records: {
+        const records = decodeRecords(bytes, start, end);
+        const request = records.isLast ? this.pending.take(records.token) : this.pending.get(records.token);
+        request?.onRecords?.(records);
+        return;
+      }
+      case UpRecord.Gap: {
+        const gap = decodeGap(bytes, start);
+        this.pending.get(gap.token)?.onGap?.(gap);
+        return;
+      }
+      case UpRecord.Progress:
+        this.#options.onProgress(bytes.readUInt32LE(start), decodeProgress(bytes, start));
+        return;
+    }
+  };
+
+  #onAppended(bytes: Buffer, start: number): void {
+    const end = start + APPENDED_HEAD_BYTES + bytes.readUInt32LE(start) * APPENDED_ENTRY_BYTES;
+    for (let at = start + APPENDED_HEAD_BYTES; at < end; at += APPENDED_ENTRY_BYTES) {
+      this.pending.take(bytes.readUInt32LE(at))?.onAppended?.(bytes.readDoubleLE(at + 8));
+    }
+  }
+
+  #onControlReply(message: ControlReply): void {
+    if (message.kind === "memory-chunk") {
+      this.#options.onMemoryChunk(message.chunk);
+    } else if (message.kind === "memory-unlink") {
+      this.#options.onMemoryUnlink(message.path);
+    } else {
+      const asker = this.#controls.get(message.id);
+      this.#controls.delete(message.id);
+      if (message.kind === "failed") asker?.reject(new MillraceError(message.code, message.text));
+      else asker?.resolve({ progress: message.progress, notes: message.notes });
+    }
+  }
+
+  #onExit(failure: Error | undefined): void {
+    this.#isDead = true;
+    // What the worker finished before it died is told as it was; only the rest is in doubt.
+    while (this.hasUpward) this.#up.read(this.#onRecord, DRAIN_BYTES_MAX);
+    const error = workerDied();
+    for (const asker of this.#controls.values()) asker.reject(error);
+    this.#controls.clear();
+    this.pending.failAll(error);
+    if (!this.#isClosing) this.#options.onDeath(failure);
+  }
+}
+
+function workerDied(): MillraceError {
+  return new MillraceError("UNKNOWN_OUTCOME", "The stream's worker ended before it answered");
+}

@@ -1,0 +1,104 @@
+import type { MillraceError } from "../core/errors.ts";
+import type { RingSender } from "../ring/ring-sender.ts";
+import {
+  APPENDED_ENTRY_BYTES,
+  APPENDED_HEAD_BYTES,
+  GAP_BYTES,
+  type GapReason,
+  RECORDS_FLAG_LAST,
+  RECORDS_HEAD_BYTES,
+  RECORDS_RUN_BYTES,
+  type StreamProgress,
+  UpRecord,
+  encodeFailed,
+  encodeProgress,
+} from "./stream-channel.ts";
+
+const APPENDED_ENTRIES_MAX = 4096;
+
+export interface MessageRun {
+  readonly messageCount: number;
+  readonly ingestMs: number;
+}
+
+export interface RecordsHead {
+  readonly token: number;
+  readonly isLast: boolean;
+  readonly firstSequence: number;
+  readonly durableEnd: number;
+  readonly messageCount: number;
+  readonly runs: readonly MessageRun[];
+}
+
+/** The worker's half of the upward ring: gathers appended outcomes into one record, and encodes the others. */
+export class UpSender {
+  readonly #sender: RingSender;
+  readonly #appended = Buffer.alloc(APPENDED_HEAD_BYTES + APPENDED_ENTRIES_MAX * APPENDED_ENTRY_BYTES);
+  #appendedCount = 0;
+
+  constructor(sender: RingSender) {
+    this.#sender = sender;
+  }
+
+  /** False while the main thread has not taken what was sent: reads and pushes wait then. */
+  get isClear(): boolean {
+    return this.#sender.isClear;
+  }
+
+  appended(token: number, firstSequence: number): void {
+    const at = APPENDED_HEAD_BYTES + this.#appendedCount * APPENDED_ENTRY_BYTES;
+    this.#appended.writeUInt32LE(token, at);
+    this.#appended.writeDoubleLE(firstSequence, at + 8);
+    this.#appendedCount += 1;
+    if (this.#appendedCount === APPENDED_ENTRIES_MAX) this.flushAppended();
+  }
+
+  flushAppended(): void {
+    if (this.#appendedCount === 0) return;
+    this.#appended.writeUInt32LE(this.#appendedCount, 0);
+    const lengthBytes = APPENDED_HEAD_BYTES + this.#appendedCount * APPENDED_ENTRY_BYTES;
+    this.#appendedCount = 0;
+    this.#sender.send(UpRecord.Appended, this.#appended.subarray(0, lengthBytes));
+  }
+
+  failed(token: number, error: MillraceError): void {
+    this.flushAppended();
+    this.#sender.send(UpRecord.Failed, encodeFailed(token, error.code, error.message));
+  }
+
+  progress(slot: number, progress: StreamProgress): void {
+    this.#sender.send(UpRecord.Progress, encodeProgress(slot, progress));
+  }
+
+  records(head: RecordsHead, messages: Uint8Array): void {
+    const bytes = Buffer.alloc(RECORDS_HEAD_BYTES + head.runs.length * RECORDS_RUN_BYTES);
+    bytes.writeUInt32LE(head.token, 0);
+    bytes.writeUInt32LE(head.isLast ? RECORDS_FLAG_LAST : 0, 4);
+    bytes.writeDoubleLE(head.firstSequence, 8);
+    bytes.writeDoubleLE(head.durableEnd, 16);
+    bytes.writeUInt32LE(head.messageCount, 24);
+    bytes.writeUInt32LE(head.runs.length, 28);
+    let at = RECORDS_HEAD_BYTES;
+    for (const run of head.runs) {
+      bytes.writeUInt32LE(run.messageCount, at);
+      bytes.writeDoubleLE(run.ingestMs, at + 8);
+      at += RECORDS_RUN_BYTES;
+    }
+    this.#sender.send(UpRecord.Records, bytes, messages);
+  }
+
+  gap(token: number, reason: GapReason, fromSequence: number, toSequence: number): void {
+    const bytes = Buffer.alloc(GAP_BYTES);
+    bytes.writeUInt32LE(token, 0);
+    bytes.writeUInt32LE(reason, 4);
+    bytes.writeDoubleLE(fromSequence, 8);
+    bytes.writeDoubleLE(toSequence, 16);
+    this.#sender.send(UpRecord.Gap, bytes);
+  }
+
+  /** Sends what the ring could not take before. @returns true when all is sent. */
+  flush(): boolean {
+    this.flushAppended();
+    return this.#sender.flush();
+  }
+}
