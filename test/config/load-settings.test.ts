@@ -84,7 +84,7 @@ describe("loadSettings, order", () => {
     };
     const { settings } = load({ env });
     assert.equal(settings.authenticate, false);
-    assert.equal(settings.logLevel, "warn");
+    assert.equal(settings.logLevel, "WARN");
     assert.deepEqual(settings.allowedOrigins, ["https://a.local", "http://b.local:3000"]);
     const fromFile = load({ file: file({ authenticate: false, allowed_hosts: ["edge.local"] }) }).settings;
     assert.equal(fromFile.authenticate, false);
