@@ -238,10 +238,16 @@ export class CborReader {
 
   #readTextValue(path: string, bytesMax: number): string {
     if (this.#peekMajor() !== Major.Text) throw this.#wrongType("text", path);
-    if ((this.#bytes[this.#at]! & 31) !== INFO_INDEFINITE) return this.#readTextChunk(path, bytesMax);
+    const tooLong = (): MillraceError =>
+      new MillraceError("INVALID_REQUEST", `Cannot decode request: ${path} is longer than ${bytesMax} bytes`);
+    if ((this.#bytes[this.#at]! & 31) !== INFO_INDEFINITE) {
+      const start = this.#readByteStringStart();
+      if (this.#at - start > bytesMax) throw tooLong();
+      return this.#decodeText(path, start);
+    }
     this.#at++;
     let text = "";
-    let bytesLeft = bytesMax;
+    let textBytes = 0;
     for (;;) {
       if (this.#at >= this.#end) throw this.#truncated();
       const initial = this.#bytes[this.#at]!;
@@ -250,23 +256,17 @@ export class CborReader {
       if (initial >> 5 !== Major.Text || (initial & 31) === INFO_INDEFINITE) {
         throw this.#malformed("a chunk of text that is no text");
       }
-      const chunkStart = this.#at;
-      text += this.#readTextChunk(path, bytesLeft);
-      bytesLeft -= this.#at - chunkStart;
-      if (bytesLeft < 0) bytesLeft = 0;
+      const start = this.#readByteStringStart();
+      textBytes += this.#at - start;
+      if (textBytes > bytesMax) throw tooLong();
+      text += this.#decodeText(path, start);
     }
     this.#at++;
     return text;
   }
 
-  #readTextChunk(path: string, bytesMax: number): string {
-    const start = this.#readByteStringStart();
-    if (this.#at - start > bytesMax) {
-      throw new MillraceError(
-        "INVALID_REQUEST",
-        `Cannot decode request: ${path} is longer than ${bytesMax} bytes`,
-      );
-    }
+  /** The text from `start` to where the reader stands. */
+  #decodeText(path: string, start: number): string {
     try {
       return decodeText(this.#bytes, start, this.#at);
     } catch (cause) {

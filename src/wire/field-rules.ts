@@ -179,7 +179,9 @@ function checkInteger(value: unknown, rule: IntegerRule, path: string): number {
 }
 
 function checkChoice(value: unknown, rule: ChoiceRule, path: string): number {
-  for (const choice of Object.values(rule.values)) if (Object.is(Number(value) + 0, choice)) return choice;
+  const isNumber = typeof value === "number" || typeof value === "bigint";
+  for (const choice of isNumber ? Object.values(rule.values) : [])
+    if (Object.is(Number(value) + 0, choice)) return choice;
   const choices = Object.entries(rule.values).map(([name, choice]) => `${choice} (${name})`);
   throw invalid(`${path} is ${String(value)}, must be one of ${choices.join(", ")}`);
 }
