@@ -1,0 +1,95 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import type { TestContext } from "node:test";
+import { Program, runProgram, type Finished } from "./program.ts";
+
+/** The program in this build; compiled to dist/test/support/. */
+const builtProgram = path.join(import.meta.dirname, "..", "..", "src", "millrace.js");
+
+export interface EngineProcessOptions {
+  /** The Node.js binary; the one that runs the test by default. */
+  readonly nodePath?: string;
+  /** The program; this build's by default. */
+  readonly program?: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** A running `millrace serve` with a store of its own, on a free port, and the commands that find it by themselves. */
+export class EngineProcess {
+  readonly serve: Program;
+  readonly port: number;
+  readonly storeDirectory: string;
+  readonly #t: TestContext;
+  readonly #options: EngineProcessOptions;
+
+  private constructor(
+    t: TestContext,
+    options: EngineProcessOptions,
+    started: { serve: Program; port: number; storeDirectory: string },
+  ) {
+    this.#t = t;
+    this.#options = options;
+    this.serve = started.serve;
+    this.port = started.port;
+    this.storeDirectory = started.storeDirectory;
+  }
+
+  /** Starts in a fresh store, or in that of an engine that has ended. */
+  static async start(
+    t: TestContext,
+    options: EngineProcessOptions & { storeDirectory?: string } = {},
+  ): Promise<EngineProcess> {
+    const storeDirectory = options.storeDirectory ?? temporaryDirectory(t);
+    const env = environment(options, { storeDirectory, port: 0 });
+    const { nodePath, program = builtProgram } = options;
+    const serve = new Program(t, [program, "serve", "--json"], { env, ...(nodePath && { nodePath }) });
+    const ready = JSON.parse(await serve.line("stdout", /"ready"/)) as { port: number };
+    return new EngineProcess(t, options, { serve, port: ready.port, storeDirectory });
+  }
+
+  /** Variables under which a command finds this engine and its token. */
+  get env(): Record<string, string> {
+    return environment(this.#options, this);
+  }
+
+  /** Runs a command to its end. */
+  async run(args: readonly string[], input: string | Uint8Array = ""): Promise<Finished> {
+    const { nodePath, program = builtProgram } = this.#options;
+    return runProgram(this.#t, [program, ...args], { env: this.env, input, ...(nodePath && { nodePath }) });
+  }
+
+  /** A command that goes on until the test ends it. */
+  launch(args: readonly string[]): Program {
+    const { nodePath, program = builtProgram } = this.#options;
+    return new Program(this.#t, [program, ...args], { env: this.env, ...(nodePath && { nodePath }) });
+  }
+
+  /** Asks for a clean stop and waits for the end. */
+  async stop(): Promise<Finished> {
+    this.serve.child.kill("SIGTERM");
+    return this.serve.finished();
+  }
+}
+
+/** Nothing of the tester's own settings reaches the engine. */
+function environment(
+  { env }: EngineProcessOptions,
+  { storeDirectory, port }: { storeDirectory: string; port: number },
+): Record<string, string> {
+  return {
+    PATH: process.env["PATH"] ?? "",
+    HOME: storeDirectory,
+    STREAM_MANAGER_STORE_ROOT_DIR: path.join(storeDirectory, "store"),
+    STREAM_MANAGER_SERVER_PORT: String(port),
+    LOG_LEVEL: "warn",
+    ...env,
+  };
+}
+
+/** Removed when the test ends. */
+export function temporaryDirectory(t: TestContext): string {
+  const directory = mkdtempSync(path.join(tmpdir(), "millrace-test-"));
+  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
