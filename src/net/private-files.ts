@@ -4,10 +4,9 @@ import {
   fstatSync,
   fsyncSync,
   linkSync,
-  lstatSync,
   openSync,
   readSync,
-  renameSync,
+  readdirSync,
   unlinkSync,
   writeSync,
 } from "node:fs";
@@ -106,17 +105,6 @@ export function linkIfAbsent(existingPath: string, path: string): boolean {
   }
 }
 
-/** False if there was nothing to rename. */
-export function renameIfPresent(source: string, target: string): boolean {
-  try {
-    renameSync(source, target);
-    return true;
-  } catch (thrown) {
-    if (systemCode(thrown) === "ENOENT") return false;
-    throw thrown;
-  }
-}
-
 export function unlinkIfPresent(path: string): void {
   try {
     unlinkSync(path);
@@ -125,12 +113,9 @@ export function unlinkIfPresent(path: string): void {
   }
 }
 
-/** What tells one file from another that took its name; undefined if there is none. */
-export function fileIdentity(
-  path: string,
-): { readonly inode: bigint; readonly isSocket: boolean } | undefined {
-  const status = lstatSync(path, { bigint: true, throwIfNoEntry: false });
-  return status === undefined ? undefined : { inode: status.ino, isSocket: status.isSocket() };
+/** Names in a directory, unsorted. */
+export function listNames(directory: string): string[] {
+  return readdirSync(directory);
 }
 
 function ownUser(): number {

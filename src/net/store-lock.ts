@@ -4,45 +4,52 @@ import { MillraceError, systemCode } from "../core/errors.ts";
 import { type Random, randomHex } from "../core/random.ts";
 import {
   closeDirectory,
-  fileIdentity,
   linkIfAbsent,
+  listNames,
   openPrivateDirectory,
-  renameIfPresent,
   unlinkIfPresent,
 } from "./private-files.ts";
 
-const LOCK_SOCKET = "lock.sock";
+/*
+ * One process per store. The lock is a socket that listens, since the kernel closes it with the process however that ends.
+ * A socket's name outlives it, so the names are numbered: `lock-<generation>.sock`.
+ *
+ * - The holder is the process that listens on the highest generation.
+ * - A socket listens under a name of its own, `claim-<random>.sock`, before it is linked to a generation: a generation that
+ *   refuses connections is dead, not about to live.
+ * - Who finds the highest generation dead links the next one, which one process can do; it holds the lock if no higher one has
+ *   appeared meanwhile.
+ * - Only lower generations than the holder's are ever removed. So a process that was slow to act on an old look finds its
+ *   generation taken, or finds a higher one after linking it. One name for all would have to be removed by somebody, and could
+ *   be removed from under a new holder.
+ */
+const LOCK_NAME = /^lock-(\d{1,15})\.sock$/;
+const CLAIM_NAME = /^claim-[0-9a-f]+\.sock$/;
 /** `sun_path` of a Unix socket holds 108 bytes; longer paths go by way of /proc. */
 const SOCKET_PATH_BYTES_MAX = 100;
 const ATTEMPTS_MAX = 10;
 
-/** One process per store. The lock is a socket that listens: the kernel closes it with the process, however that ends. */
+/** The store is ours until `release`, or until the process ends. The socket's name stays behind, dead. */
 export interface StoreLock {
   release(): Promise<void>;
 }
 
 /**
  * Takes the store for this process.
- *
- * The socket listens under a name of its own before it is linked to `lock.sock`, so whoever finds `lock.sock` finds it
- * listening, or dead. A dead one is renamed away, which only one process can do, and tried once more under its new name: if
- * another process had taken the lock meanwhile, it gets its name back.
  * @throws {MillraceError} STORE_LOCKED when another process has it, STORE_UNUSABLE when the directory cannot hold a lock
  */
 export async function lockStore(options: { directory: string; random: Random }): Promise<StoreLock> {
   const directory = path.resolve(options.directory);
-  const lockPath = path.join(directory, LOCK_SOCKET);
   const descriptor = openPrivateDirectory(directory);
-  const ownName = `lock-${randomHex(options.random, 8)}.sock`;
-  const ownPath = path.join(directory, ownName);
+  const claim = `claim-${randomHex(options.random, 8)}.sock`;
   let server: Server | undefined;
   try {
-    server = await listenAt(socketPath(directory, descriptor, ownName));
-    const identity = fileIdentity(ownPath);
-    await linkWhenFree({ directory, descriptor, ownPath, lockPath, random: options.random });
-    unlinkIfPresent(ownPath);
-    return new HeldLock({ server, descriptor, lockPath, inode: identity?.inode });
+    server = await listenAt(socketPath(directory, descriptor, claim));
+    const generation = await linkNextGeneration({ directory, descriptor, claim });
+    removeLeftovers(directory, generation);
+    return heldLock(server, descriptor);
   } catch (thrown) {
+    // Closing also removes the claim.
     if (server !== undefined) await closeServer(server);
     closeDirectory(descriptor);
     if (thrown instanceof MillraceError) throw thrown;
@@ -54,67 +61,67 @@ export async function lockStore(options: { directory: string; random: Random }):
   }
 }
 
-async function linkWhenFree(options: {
+async function linkNextGeneration(options: {
   directory: string;
   descriptor: number;
-  ownPath: string;
-  lockPath: string;
-  random: Random;
-}): Promise<void> {
-  const { directory, descriptor, ownPath, lockPath, random } = options;
+  claim: string;
+}): Promise<number> {
+  const { directory, descriptor, claim } = options;
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
-    if (linkIfAbsent(ownPath, lockPath)) return;
-    if (fileIdentity(lockPath)?.isSocket === false) {
-      throw new MillraceError(
-        "STORE_UNUSABLE",
-        `Cannot lock store ${directory}: ${lockPath} is not a socket`,
-      );
-    }
-    if (await isListening(socketPath(directory, descriptor, LOCK_SOCKET))) throw lockedError(directory);
-    const staleName = `lock-${randomHex(random, 8)}.stale`;
-    const stalePath = path.join(directory, staleName);
-    if (!renameIfPresent(lockPath, stalePath)) continue;
-    const isAlive = await isListening(socketPath(directory, descriptor, staleName));
-    if (isAlive) linkIfAbsent(stalePath, lockPath);
-    unlinkIfPresent(stalePath);
-    if (isAlive) throw lockedError(directory);
+    const highest = highestGeneration(directory);
+    if (highest > 0 && (await isListening(socketPath(directory, descriptor, lockName(highest))))) break;
+    const generation = highest + 1;
+    const lockPath = path.join(directory, lockName(generation));
+    if (!linkClaim(path.join(directory, claim), lockPath)) continue;
+    if (highestGeneration(directory) === generation) return generation;
+    unlinkIfPresent(lockPath);
   }
-  throw lockedError(directory);
+  throw new MillraceError("STORE_LOCKED", `Cannot lock store ${directory}: another process uses it`);
 }
 
-function lockedError(directory: string): MillraceError {
-  return new MillraceError("STORE_LOCKED", `Cannot lock store ${directory}: another process uses it`);
+/** False if somebody was faster: the generation is taken, or its holder has already removed our claim. */
+function linkClaim(claimPath: string, lockPath: string): boolean {
+  try {
+    return linkIfAbsent(claimPath, lockPath);
+  } catch (thrown) {
+    if (systemCode(thrown) === "ENOENT") return false;
+    throw thrown;
+  }
 }
 
-class HeldLock implements StoreLock {
-  readonly #server: Server;
-  readonly #descriptor: number;
-  readonly #lockPath: string;
-  readonly #inode: bigint | undefined;
-  readonly #onExit = (): void => this.#removeName();
-  #isHeld = true;
-
-  constructor(options: { server: Server; descriptor: number; lockPath: string; inode: bigint | undefined }) {
-    this.#server = options.server;
-    this.#descriptor = options.descriptor;
-    this.#lockPath = options.lockPath;
-    this.#inode = options.inode;
-    process.once("exit", this.#onExit);
+/** 0 if there never was a lock. */
+function highestGeneration(directory: string): number {
+  let highest = 0;
+  for (const name of listNames(directory)) {
+    const generation = LOCK_NAME.exec(name)?.[1];
+    if (generation !== undefined) highest = Math.max(highest, Number(generation));
   }
+  return highest;
+}
 
-  async release(): Promise<void> {
-    if (!this.#isHeld) return;
-    this.#isHeld = false;
-    process.removeListener("exit", this.#onExit);
-    // The name goes first: a socket that is closed but still named would only cost the next start a detour.
-    this.#removeName();
-    await closeServer(this.#server);
-    closeDirectory(this.#descriptor);
+/** Names of dead holders, and of claims that lost or died. */
+function removeLeftovers(directory: string, ownGeneration: number): void {
+  for (const name of listNames(directory)) {
+    const generation = LOCK_NAME.exec(name)?.[1];
+    const isOld = generation !== undefined && Number(generation) < ownGeneration;
+    if (isOld || CLAIM_NAME.test(name)) unlinkIfPresent(path.join(directory, name));
   }
+}
 
-  #removeName(): void {
-    if (fileIdentity(this.#lockPath)?.inode === this.#inode) unlinkIfPresent(this.#lockPath);
-  }
+function lockName(generation: number): string {
+  return `lock-${generation}.sock`;
+}
+
+function heldLock(server: Server, descriptor: number): StoreLock {
+  let isHeld = true;
+  return {
+    release: async () => {
+      if (!isHeld) return;
+      isHeld = false;
+      await closeServer(server);
+      closeDirectory(descriptor);
+    },
+  };
 }
 
 function socketPath(directory: string, descriptor: number, name: string): string {

@@ -4,7 +4,7 @@ import { EventName } from "../observe/events.ts";
 import type { Logger } from "../observe/logger.ts";
 import { Operation } from "../wire/operation.ts";
 import type { Principal } from "./authenticator.ts";
-import type { DeadlineSweep, Watched } from "./deadline-sweep.ts";
+import { type DeadlineSweep, finishSocket, type Watched } from "./deadline-sweep.ts";
 import { Outbound } from "./outbound.ts";
 import { PauseReasons } from "./pause-reasons.ts";
 import type { PortCounters, TransportCounters } from "./port-counters.ts";
@@ -114,9 +114,12 @@ export class WebSocketSession implements Session, Watched {
       this.#controlBytes += CONTROL_HEADER_BYTES + data.length;
       this.#pingedMs = undefined;
     });
-    // ws closes the connection after an error with the fitting code; without a listener it would be an uncaught exception.
+    // ws has sent the fitting close code. A peer that broke the protocol gets no time to answer it: our end follows at once.
     webSocket.on("error", (error) => {
       this.#isOpen = false;
+      this.#pauses.clear();
+      const { sweep, limits } = this.#options;
+      finishSocket(this.#socket, { sweep, deadlineMs: limits.lingerDeadlineMs });
       this.#options.counters.refuse("malformed-frame");
       this.#options.logger.debug(EventName.ConnectionFailed, {
         session: this.id,
