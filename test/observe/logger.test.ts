@@ -1,0 +1,100 @@
+import assert from "node:assert/strict";
+import path from "node:path";
+import { test } from "node:test";
+import { pathToFileURL } from "node:url";
+import { MillraceError } from "../../src/core/errors.ts";
+import { EventName } from "../../src/observe/events.ts";
+import { createLogger, type LogFields, type LogLevel, silentLogger } from "../../src/observe/logger.ts";
+import { runProgram } from "../support/program.ts";
+
+function record(level: LogLevel): {
+  lines: Record<string, unknown>[];
+  logger: ReturnType<typeof createLogger>;
+} {
+  const lines: Record<string, unknown>[] = [];
+  const write = (line: string): void => void lines.push(JSON.parse(line) as Record<string, unknown>);
+  return { lines, logger: createLogger({ level, destination: { write } }) };
+}
+
+for (const [level, expected] of [
+  ["TRACE", ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"]],
+  ["DEBUG", ["DEBUG", "INFO", "WARN", "ERROR"]],
+  ["INFO", ["INFO", "WARN", "ERROR"]],
+  ["WARN", ["WARN", "ERROR"]],
+  ["ERROR", ["ERROR"]],
+] as const) {
+  test(`createLogger at ${level} writes ${expected.join(", ")}`, () => {
+    const { lines, logger } = record(level);
+    logger.trace(EventName.StoreOpened);
+    logger.debug(EventName.StoreOpened);
+    logger.info(EventName.StoreOpened);
+    logger.warn(EventName.StoreOpened);
+    logger.error(EventName.StoreOpened);
+    assert.deepEqual(
+      lines.map((line) => line["level"]),
+      expected,
+    );
+    assert.equal(logger.isEnabled("INFO"), (expected as readonly string[]).includes("INFO"));
+  });
+}
+
+test("createLogger writes the event, the time and the known fields, and nothing else", () => {
+  const { lines, logger } = record("INFO");
+  const wide = { stream: "s\n1", count: 0, token: "CANARY", payload: Buffer.from("CANARY") };
+  const fields: LogFields = wide;
+  logger.info(EventName.StreamCreated, fields);
+  const [line] = lines;
+  assert.ok(line !== undefined);
+  assert.deepEqual(Object.keys(line), ["level", "time", "event", "stream", "count"]);
+  assert.equal(line["event"], "stream.created");
+  assert.equal(line["stream"], "s\n1");
+  assert.match(String(line["time"]), /^\d{4}-\d\d-\d\dT[\d:.]+Z$/);
+});
+
+test("createLogger takes code and message of an error, not what hangs on it", () => {
+  const { lines, logger } = record("WARN");
+  const url = "http://user:CANARY@[";
+  try {
+    new URL(url);
+    assert.fail("the URL is invalid");
+  } catch (thrown) {
+    logger.warn(EventName.ExportFailed, {}, thrown);
+  }
+  logger.error(
+    EventName.RequestFailed,
+    {},
+    new MillraceError("STREAM_FULL", "Cannot append", { cause: url }),
+  );
+  assert.doesNotMatch(JSON.stringify(lines), /CANARY/);
+  assert.deepEqual(
+    lines.map((line) => line["code"]),
+    ["INTERNAL", "STREAM_FULL"],
+  );
+  assert.equal(lines[1]?.["error"], "Cannot append");
+});
+
+test("silentLogger is enabled for nothing", () => {
+  assert.equal(silentLogger.isEnabled("ERROR"), false);
+  silentLogger.error(EventName.EngineStopped, {}, new Error("unheard"));
+});
+
+test(
+  "createLogger writes to standard error, and loads pino with the first line only",
+  { timeout: 20_000 },
+  async (t) => {
+    const logger = pathToFileURL(path.join(import.meta.dirname, "../../src/observe/logger.js")).href;
+    const script = `
+    import { createRequire } from "node:module";
+    import { createLogger } from ${JSON.stringify(logger)};
+    const isLoaded = () => Object.keys(createRequire(import.meta.url).cache).some((file) => file.includes("/pino/"));
+    const logger = createLogger({ level: "WARN" });
+    logger.info("engine.started");
+    const before = isLoaded();
+    logger.warn("engine.degraded", { reason: "r" });
+    console.log(before, isLoaded());
+    process.exit(0);`;
+    const { stdout, stderr } = await runProgram(t, ["--input-type=module", "--eval", script]);
+    assert.equal(stdout, "false true\n");
+    assert.match(stderr, /^\{"level":"WARN","time":"[^"]+","event":"engine\.degraded","reason":"r"\}\n$/);
+  },
+);
