@@ -19,7 +19,7 @@ export async function runAgent(options: {
     // Armed before the last look, so that nothing can arrive unseen between the look and the sleep.
     const ticket = doorbell.arm();
     const hadControl = handleControl(agent, port);
-    if (isBusy || hadControl || agent.hasInput) {
+    if (isBusy || hadControl || agent.hasInput()) {
       doorbell.disarm();
       continue;
     }

@@ -71,8 +71,13 @@ export class StreamAgent {
     return this.#isClosed;
   }
 
-  get hasInput(): boolean {
-    return this.#up.isClear && !this.#options.down.isEmpty;
+  /**
+   * Whether there is something to do, for a last look before sleep. What could not be sent is tried again here: room that was
+   * made before the doorbell was armed rang it in vain.
+   */
+  hasInput(): boolean {
+    if (!this.#up.isClear) return this.#up.flush();
+    return !this.#options.down.isEmpty;
   }
 
   /** Whether a sync runs beside this thread, so that its event loop must turn. */

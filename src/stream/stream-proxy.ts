@@ -103,6 +103,11 @@ export class StreamProxy {
     return this.#down.isClear;
   }
 
+  /** For a last look before sleep: something came up, or the ring has room that rang the doorbell before it was armed. */
+  hasWork(): boolean {
+    return this.hasUpward || (!this.#down.isClear && this.#down.flush());
+  }
+
   get hasUpward(): boolean {
     return !this.#up.isEmpty;
   }

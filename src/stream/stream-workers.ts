@@ -164,7 +164,7 @@ export class StreamWorkers {
     while (!this.#isClosed) {
       this.#drain();
       const ticket = this.#doorbell.arm();
-      if (this.#places.some(({ proxy }) => proxy?.hasUpward === true)) {
+      if (this.#places.some(({ proxy }) => proxy?.hasWork() === true)) {
         this.#doorbell.disarm();
         await new Promise((resolve) => setImmediate(resolve));
         continue;
