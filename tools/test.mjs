@@ -15,6 +15,15 @@ if (files.length === 0) {
   console.error(`no test file matches ${wanted.join(", ")}`);
   process.exit(1);
 }
-const args = ["--enable-source-maps", "--test", "--test-concurrency=2", "--test-reporter=spec", ...files];
+// A file that hangs is ended and reported, so that the others still have their say.
+const FILE_TIMEOUT_MS = 10 * 60_000;
+const args = [
+  "--enable-source-maps",
+  "--test",
+  "--test-concurrency=2",
+  `--test-timeout=${FILE_TIMEOUT_MS}`,
+  "--test-reporter=spec",
+  ...files,
+];
 const { status } = spawnSync(process.execPath, args, { cwd: root, stdio: "inherit" });
 process.exit(status ?? 1);

@@ -35,7 +35,7 @@ export function serveCommand(context: CommandContext, loadEngine: () => Promise<
     .option("--json", "print the ready line as one JSON object");
   for (const { flag, env, accepts, unit, default: value, doc } of describeSettings()) {
     const placeholder = unit ?? "value";
-    command.option(`${flag} <${placeholder}>`, `${doc}; ${accepts}. ${env} [${value}]`);
+    command.option(`${flag} <${placeholder}>`, `${doc} [${accepts}; default: ${value}; ${env}]`);
   }
   return command.action(async (flags: ServeFlags) => {
     await serve(context, flags, loadEngine);
