@@ -1,6 +1,6 @@
 import path from "node:path";
 
-import { SCAN_READ_BYTES, WALK_READ_BYTES } from "../core/limits.ts";
+import { SCAN_READ_BYTES } from "../core/limits.ts";
 import { blockEndSequence, BlockKind, type SegmentSummary } from "./block-layout.ts";
 import { SegmentIndex } from "./segment-index.ts";
 import {
@@ -12,7 +12,7 @@ import {
   type SegmentName,
 } from "./segment-layout.ts";
 import {
-  findBlock,
+  nextBlock,
   readFully,
   scanSegment,
   type SegmentScan,
@@ -230,7 +230,7 @@ interface Contents {
 function readSeal(source: SegmentSource, endBytes: number): Contents | undefined {
   if (endBytes < SEGMENT_HEADER_BYTES + SEAL_BYTES) return undefined;
   const step = stepBlock(source, endBytes - SEAL_BYTES, endBytes);
-  if (step === "end" || step === "damage" || step.header.summary === undefined) return undefined;
+  if (step === "end" || "damagedAt" in step || step.header.summary === undefined) return undefined;
   return { endSequence: step.header.firstSequence, summary: step.header.summary };
 }
 
@@ -244,9 +244,8 @@ function walkHeaders(
   let endSequence = baseSequence;
   let position = SEGMENT_HEADER_BYTES;
   while (position < endBytes) {
-    let step = stepBlock(source, position, endBytes, WALK_READ_BYTES);
-    if (step === "damage") step = findBlock(source, position + 1, endBytes) ?? "end";
-    if (step === "end") break;
+    const step = nextBlock(source, position, endBytes);
+    if (step === undefined) break;
     if (step.header.firstSequence > endSequence)
       report.corrupt.push({ fromSequence: endSequence, toSequence: step.header.firstSequence });
     if (step.header.kind === BlockKind.Data) totals.add(step.header);

@@ -1,9 +1,8 @@
-import { WALK_READ_BYTES } from "../core/limits.ts";
 import { blockEndSequence, BlockKind } from "./block-layout.ts";
 import { type DecodedBlock, decodeBody } from "./decoded-block.ts";
 import { SegmentIndex } from "./segment-index.ts";
 import { SEGMENT_HEADER_BYTES } from "./segment-layout.ts";
-import { type BlockPlace, findBlock, readFully, SegmentSource, stepBlock } from "./segment-scanner.ts";
+import { type BlockPlace, nextBlock, readFully, SegmentSource } from "./segment-scanner.ts";
 import type { StorageFile } from "./storage.ts";
 
 /** Where reading goes on after something that cannot be read; undefined: not in this segment. */
@@ -49,9 +48,8 @@ export class SegmentReader {
     // The file may have grown under the window since the last call.
     this.#source.forget();
     while (position < endBytes) {
-      let step = stepBlock(this.#source, position, endBytes, WALK_READ_BYTES);
-      if (step === "damage") step = findBlock(this.#source, position + 1, endBytes) ?? "end";
-      if (step === "end") return undefined;
+      const step = nextBlock(this.#source, position, endBytes);
+      if (step === undefined) return undefined;
       if (step.header.kind === BlockKind.Data) {
         this.#index.add(step.header.firstSequence, step.position);
         if (blockEndSequence(step.header) > sequence) return step;

@@ -73,7 +73,12 @@ export interface BlockPlace {
   readonly nextPosition: number;
 }
 
-export type ScanStep = BlockPlace | "end" | "damage";
+/** Whole padding may lie before the damage: where exactly it begins decides whether evidence covers it (R4). */
+export interface DamagePlace {
+  readonly damagedAt: number;
+}
+
+export type ScanStep = BlockPlace | DamagePlace | "end";
 
 /** The block at `position` or behind padding there. `endBytes` bounds the segment; a block that crosses it is damage. */
 export function stepBlock(
@@ -84,12 +89,13 @@ export function stepBlock(
 ): ScanStep {
   let at = position;
   while (at < endBytes) {
-    const head = source.view(at, BLOCK_FIXED_BYTES, readBytes);
+    const head = source.view(at, BLOCK_FIXED_BYTES, Math.min(readBytes, endBytes - at));
     const padding = paddingBytes(head, at);
-    if (padding === undefined) return headerAt(source, at, endBytes, readBytes) ?? "damage";
+    if (padding === undefined) return headerAt(source, at, endBytes, readBytes) ?? { damagedAt: at };
+    if (at + padding > endBytes) return { damagedAt: at };
     at += padding;
   }
-  return at === endBytes ? "end" : "damage";
+  return "end";
 }
 
 function headerAt(
@@ -127,6 +133,13 @@ export function findBlock(source: SegmentSource, from: number, endBytes: number)
   return undefined;
 }
 
+/** The first block at or behind `position`, past damage; undefined when there is none. */
+export function nextBlock(source: SegmentSource, position: number, endBytes: number): BlockPlace | undefined {
+  const step = stepBlock(source, position, endBytes);
+  if (step === "end") return undefined;
+  return "damagedAt" in step ? findBlock(source, step.damagedAt + 1, endBytes) : step;
+}
+
 /** Whether the stored bytes are those that were written. */
 export function bodyIsWhole(source: SegmentSource, place: BlockPlace): boolean {
   if (place.header.storedBytes === 0) return true;
@@ -154,9 +167,9 @@ export function scanSegment(source: SegmentSource, position: number, endBytes: n
     const step = stepBlock(source, at, endBytes, SCAN_READ_BYTES);
     if (step === "end") break;
     let place: BlockPlace;
-    if (step === "damage") {
-      damage.push(at);
-      const found = findBlock(source, at + 1, endBytes);
+    if ("damagedAt" in step) {
+      damage.push(step.damagedAt);
+      const found = findBlock(source, step.damagedAt + 1, endBytes);
       if (found === undefined) break;
       place = found;
     } else {

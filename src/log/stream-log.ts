@@ -183,7 +183,12 @@ export class StreamLog {
     try {
       this.#storage.syncDirectory(path.dirname(this.#directory));
       this.#storage.syncDirectory(this.#directory);
-      if (active !== undefined && chain.tail?.mustTruncate === true) active.truncate();
+      if (active !== undefined && chain.tail?.mustTruncate === true) {
+        active.truncate();
+        // Before anything is written there: over a cut that a crash undoes, what was cut off would be valid again.
+        active.file.syncNow();
+      }
+      if (active !== undefined && chain.tail?.isSealed === false) this.#pad(active);
       active?.file.syncNow();
     } catch (error) {
       this.#noteFailure(error);
@@ -246,7 +251,10 @@ export class StreamLog {
     return { fromSequence, toSequence: this.#nextSequence };
   }
 
+  /** What changes holds from the next append on. */
   setPolicy(policy: LogPolicy): void {
+    const isStricter = policy.flushOnWrite && !this.#policy.flushOnWrite;
+    if (isStricter && this.#active !== undefined) this.#active.isEnded = true;
     this.#policy = checkPolicy(policy);
   }
 
@@ -400,7 +408,7 @@ export class StreamLog {
   }
 
   #mustRoll(active: SegmentWriter): boolean {
-    return active.messageCount > 0 && this.#isOver(active, 1);
+    return active.isEnded || (active.messageCount > 0 && this.#isOver(active, 1));
   }
 
   #isOver(active: SegmentWriter, factor: number): boolean {
@@ -416,16 +424,15 @@ export class StreamLog {
   get #rollIsOverdue(): boolean {
     const active = this.#active;
     if (active === undefined || this.#syncing === undefined || active.messageCount === 0) return false;
-    return this.#isOver(active, SEGMENT_OVERSHOOT_MAX);
+    return active.isEnded || this.#isOver(active, SEGMENT_OVERSHOOT_MAX);
   }
 
   /** Completes the active segment and makes it durable. No sync runs on it: its verdict could reach either caller. */
   #roll(active: SegmentWriter): void {
     assert(this.#syncing === undefined, "a roll waits for the sync in progress");
-    const outcome = active.writeMark(BlockKind.Seal);
     try {
-      // The seal saves time at the next start and nothing else: without room for it the successor still says the end.
-      if (outcome.error !== undefined) active.truncate();
+      // The seal saves time at the next start and nothing else: without it the successor still says the end.
+      if (!active.isEnded && active.writeMark(BlockKind.Seal).error !== undefined) active.truncate();
       active.file.syncNow();
     } catch (error) {
       this.#noteFailure(error);
@@ -486,18 +493,18 @@ export class StreamLog {
   /** The segment to write to; makes one, and makes room for it once, if there is none. @throws {MillraceError} */
   #ensureActive(): SegmentWriter {
     if (this.#active !== undefined) return this.#active;
+    let active: SegmentWriter;
     try {
-      this.#setActive(this.#createSegment());
+      active = this.#createSegment();
     } catch (error) {
       if (!isFull(error) || !this.#freeSpace()) throw this.#refuseSegment(error);
       try {
-        this.#setActive(this.#createSegment());
+        active = this.#createSegment();
       } catch (second) {
         throw this.#refuseSegment(second);
       }
     }
-    const active = this.#active;
-    assert(active !== undefined, "a segment was made");
+    this.#setActive(active);
     this.#state = "ok";
     this.#probeWaitMs = STORAGE_PROBE_MS_MIN;
     this.#window.dropBelow(this.#nextSequence, this.#clock.monotonicMs());
@@ -522,7 +529,11 @@ export class StreamLog {
     try {
       const writer = new SegmentWriter(file, header);
       for (const block of this.#window.blocks) throwIfFailed(writer.writeBlock(block));
-      if (!this.#window.isEmpty) file.syncNow();
+      if (!this.#window.isEmpty) {
+        const padding = this.#paddingFor(writer);
+        if (padding !== undefined) throwIfFailed(writer.writeFiller(padding));
+        file.syncNow();
+      }
       throwIfFailed(writer.writeHeader());
       file.syncNow();
       this.#storage.syncDirectory(this.#directory);
@@ -625,7 +636,7 @@ export class StreamLog {
       this.#replace();
       return;
     }
-    if (this.#policy.flushOnWrite && !this.#pad(active)) {
+    if (!this.#pad(active)) {
       this.#replace();
       return;
     }
@@ -642,11 +653,18 @@ export class StreamLog {
    * @returns false when a failed write cost the segment
    */
   #pad(active: SegmentWriter): boolean {
-    const padding = encodePadding(active.position, this.#policy.commitAlignBytes);
+    const padding = this.#paddingFor(active);
     if (padding === undefined) return true;
     const outcome = active.writeFiller(padding);
-    if (outcome.error !== undefined) this.#takeBack(active, outcome.error);
+    if (outcome.error === undefined) return true;
+    active.isEnded = true;
+    this.#takeBack(active, outcome.error);
     return this.#active === active;
+  }
+
+  #paddingFor(writer: SegmentWriter): Buffer | undefined {
+    const { flushOnWrite, commitAlignBytes } = this.#policy;
+    return flushOnWrite ? encodePadding(writer.position, commitAlignBytes) : undefined;
   }
 
   #endSync(
@@ -825,7 +843,7 @@ export class StreamLog {
   #writeWatermark(): void {
     const active = this.#active;
     if (active === undefined || !this.#needsWatermark) return;
-    if (!this.#window.isEmpty || this.#syncing !== undefined) return;
+    if (!this.#window.isEmpty || this.#syncing !== undefined || active.isEnded) return;
     const outcome = active.writeMark(BlockKind.Watermark);
     if (outcome.error !== undefined) this.#takeBack(active, outcome.error);
     active.watermarked = true;
@@ -864,7 +882,7 @@ export class StreamLog {
   close(): void {
     if (this.#closed) return;
     const active = this.#active;
-    if (active !== undefined && !this.#window.isEmpty) {
+    if (active !== undefined && !this.#window.isEmpty && this.#pad(active)) {
       try {
         active.file.syncNow();
         // A sync that runs beside may have taken the verdict; then its callback decides.
