@@ -22,6 +22,30 @@ const HEADER_SIZE_BYTES = 16;
 
 assert(HEADER_SIZE_BYTES + CURSOR_SIZE_BYTES <= SLOT_SIZE_BYTES, "a cursor fits its slot");
 
+const SUFFIX = ".cursor";
+
+/**
+ * The end of what the exporters of a stream have settled: messages below it were durable once, so a log that ends below it
+ * has lost some. 0 if there is no exporter that got anywhere.
+ */
+export function exportedEndSequence(storage: Storage, streamDirectory: string): number {
+  let end = 0;
+  let names: string[];
+  try {
+    names = storage.list(path.join(streamDirectory, "exporters")).map(({ name }) => name);
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return 0;
+    throw error;
+  }
+  for (const name of names) {
+    if (!name.endsWith(SUFFIX)) continue;
+    const file = new CursorFile(storage, { streamDirectory, exporterId: name.slice(0, -SUFFIX.length) });
+    file.close();
+    end = Math.max(end, file.record?.position ?? 0);
+  }
+  return end;
+}
+
 export function otherSlot(slot: CursorSlot): CursorSlot {
   return slot === 0 ? 1 : 0;
 }
@@ -39,7 +63,7 @@ export class CursorFile {
   constructor(storage: Storage, { streamDirectory, exporterId }: CursorPlace) {
     this.#storage = storage;
     this.#directory = path.join(streamDirectory, "exporters");
-    this.#path = path.join(this.#directory, `${exporterId}.cursor`);
+    this.#path = path.join(this.#directory, `${exporterId}${SUFFIX}`);
     try {
       this.#file = storage.open(this.#path, "append");
     } catch (error) {

@@ -1,11 +1,9 @@
-import path from "node:path";
 import { assert } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
 import { asMillraceError } from "../core/errors.ts";
 import { EXPORT_THREADS_DEFAULT, EXPORT_THREADS_MAX_DEFAULT } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
 import { Persistence, type ExportStatus, type StreamDefinition } from "../core/stream-definition.ts";
-import { parseSegmentName } from "../log/segment-layout.ts";
 import type { SharedFile } from "../log/shared-memory-storage.ts";
 import type { Storage } from "../log/storage.ts";
 import { EventName } from "../observe/events.ts";
@@ -14,10 +12,13 @@ import { ArrivalMarks } from "./arrival-marks.ts";
 import { CursorFile } from "./cursor-file.ts";
 import { newCursor } from "./cursor-layout.ts";
 import { EndpointBackoff } from "./endpoint-backoff.ts";
+import { CursorKeeper } from "./cursor-keeper.ts";
 import type { BatchResult, BatchTask, CursorPlace, ExportResult } from "./export-channel.ts";
 import { ExportPool, type TaskPool } from "./export-pool.ts";
 import { Exporter, type ExportedStream, type ExporterLedger, type StoredCursor } from "./exporter.ts";
 import { exporterSettingsOf, type ExporterSettings } from "./exporter-settings.ts";
+import { segmentsFrom } from "./memory-segments.ts";
+import { RunningWork } from "./running-work.ts";
 import { schedule } from "./scheduler.ts";
 
 export interface Timers {
@@ -34,6 +35,8 @@ export interface ExportManagerOptions {
   /** Threads that they share: an upload mostly waits. */
   readonly threadsMax?: number;
   readonly logger: Logger;
+  /** Of the export workers, for SDKs that read their configuration from it; this process's own by default. */
+  readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
   readonly timers?: Timers;
   readonly pool?: TaskPool;
   /** Called after every batch of the stream. */
@@ -77,17 +80,20 @@ export class ExportManager {
   readonly #sources = new Map<string, SourceState>();
   readonly #exporters = new Map<string, Exporter>();
   readonly #endpoints = new Map<string, EndpointBackoff>();
-  /** Everything that runs in the pool, by stream. */
-  readonly #running = new Map<string, Set<Promise<void>>>();
+  readonly #batches = new RunningWork();
+  readonly #keeper: CursorKeeper;
   #batchesInFlight = 0;
-  #syncInFlight: Promise<void> | undefined;
   #cancelTimer: (() => void) | undefined;
   #wakeIsQueued = false;
   #isClosing = false;
   #idleWaiters: (() => void)[] = [];
 
   constructor(options: ExportManagerOptions) {
-    const { threadPoolSize = EXPORT_THREADS_DEFAULT, threadsMax = EXPORT_THREADS_MAX_DEFAULT } = options;
+    const {
+      threadPoolSize = EXPORT_THREADS_DEFAULT,
+      threadsMax = EXPORT_THREADS_MAX_DEFAULT,
+      environment,
+    } = options;
     assert(threadPoolSize >= 1 && threadsMax >= 1, "an export pool has a slot and a thread");
     this.#options = options;
     this.#slots = threadPoolSize;
@@ -95,7 +101,13 @@ export class ExportManager {
     // One task more than slots: the sync of cursors must not wait for an upload.
     this.#pool =
       options.pool ??
-      new ExportPool({ threadsMax: Math.min(threadsMax, threadPoolSize), tasksMax: threadPoolSize + 1 });
+      new ExportPool({
+        threadsMax: Math.min(threadsMax, threadPoolSize),
+        tasksMax: threadPoolSize + 1,
+        environment,
+      });
+    const { clock, logger } = options;
+    this.#keeper = new CursorKeeper({ pool: this.#pool, clock, logger, onDone: () => this.#queueWake() });
   }
 
   /** Reads the stream's cursors, or begins new ones. Nothing is sent before the first `onProgress`. */
@@ -121,7 +133,9 @@ export class ExportManager {
       return kept;
     });
     const places = [...before.values()].map((exporter) => this.#remove(exporter));
-    if (places.length > 0 && !source.stream.isMemory) this.#forget(source.stream, places);
+    if (places.length > 0 && !source.stream.isMemory) {
+      void this.#keeper.forget(places, this.#batches.ofStream(streamId));
+    }
     this.#queueWake();
   }
 
@@ -130,8 +144,8 @@ export class ExportManager {
     const source = this.#source(streamId);
     for (const exporter of source.exporters) this.#remove(exporter);
     this.#sources.delete(streamId);
-    await this.#settled(streamId);
-    await this.#syncInFlight;
+    await this.#batches.ofStream(streamId);
+    await this.#keeper.settled();
     this.#queueWake();
   }
 
@@ -171,10 +185,9 @@ export class ExportManager {
     this.#isClosing = true;
     this.#cancelTimer?.();
     const drained = (async () => {
-      await Promise.all([...this.#running.keys()].map((streamId) => this.#settled(streamId)));
-      await this.#syncInFlight;
-      this.#syncCursors();
-      await this.#syncInFlight;
+      await this.#batches.all();
+      await this.#keeper.settled();
+      await this.#keeper.syncAll(this.#exporters.values());
     })();
     let cancel: () => void = () => undefined;
     const deadline = new Promise<void>((resolve) => {
@@ -215,18 +228,7 @@ export class ExportManager {
   #remove(exporter: Exporter): CursorPlace {
     exporter.isRemoved = true;
     this.#exporters.delete(exporter.key);
-    return placeOf(exporter);
-  }
-
-  #forget(stream: ExportedStream, cursors: readonly CursorPlace[]): void {
-    const before = this.#settled(stream.streamId);
-    this.#track(stream, async () => {
-      await before;
-      await this.#syncInFlight;
-      const result = await this.#pool.run({ kind: "forget", cursors });
-      assert(result.kind === "cursors", "a forget task has a cursors result");
-      if (result.error !== "") this.#warn(stream, { reason: `cannot remove a position: ${result.error}` });
-    });
+    return exporter.place;
   }
 
   /** Several events of one turn of the event loop are looked at once. */
@@ -245,7 +247,7 @@ export class ExportManager {
     if (this.#isClosing) return;
     const nowMs = this.#nowMs();
     const startAtMs = this.#startBatches(nowMs);
-    const syncAtMs = this.#syncWhenDue(nowMs);
+    const syncAtMs = this.#keeper.syncWhenDue(this.#exporters.values(), nowMs);
     const wakeAtMs = Math.min(startAtMs, syncAtMs);
     if (Number.isFinite(wakeAtMs)) {
       const delayMs = Math.min(TIMER_MS_MAX, Math.max(1, Math.ceil(wakeAtMs - nowMs)));
@@ -283,13 +285,11 @@ export class ExportManager {
       memory: files && segmentsFrom(files, Math.max(exporter.position, stream.oldestSequence)),
     });
     this.#batchesInFlight += 1;
-    this.#track(stream, async () => {
-      try {
-        await this.#runBatch(exporter, task);
-      } finally {
-        this.#batchesInFlight -= 1;
-      }
+    const ended = this.#runBatch(exporter, task).finally(() => {
+      this.#batchesInFlight -= 1;
+      this.#queueWake();
     });
+    this.#batches.add(stream.streamId, ended);
   }
 
   async #runBatch(exporter: Exporter, task: BatchTask): Promise<void> {
@@ -351,65 +351,11 @@ export class ExportManager {
     } else if (errorMessage === "" && before !== "") logger.info(EventName.ExportRestored, fields);
   }
 
-  /** @returns when the next sync is due, Infinity if no exporter waits for one. */
-  #syncWhenDue(nowMs: number): number {
-    // While a sync runs its end is the event that looks again.
-    if (this.#syncInFlight !== undefined) return Infinity;
-    let dueMs = Infinity;
-    for (const exporter of this.#exporters.values()) dueMs = Math.min(dueMs, exporter.syncDueMs);
-    if (dueMs > nowMs) return dueMs;
-    this.#syncCursors();
-    return Infinity;
-  }
-
-  #syncCursors(): void {
-    const unsynced = [...this.#exporters.values()].filter((exporter) => Number.isFinite(exporter.syncDueMs));
-    if (unsynced.length === 0) return;
-    for (const exporter of unsynced) exporter.startSync();
-    this.#syncInFlight = this.#runSync(unsynced).finally(() => {
-      this.#syncInFlight = undefined;
-      this.#queueWake();
-    });
-  }
-
-  async #runSync(exporters: readonly Exporter[]): Promise<void> {
-    let error: string;
-    try {
-      const result = await this.#pool.run({ kind: "sync", cursors: exporters.map(placeOf) });
-      assert(result.kind === "cursors", "a sync task has a cursors result");
-      error = result.error;
-    } catch (thrown) {
-      error = asMillraceError(thrown).message;
-    }
-    const nowMs = this.#nowMs();
-    for (const exporter of exporters) exporter.finishSync({ isSynced: error === "", nowMs });
-    if (error !== "")
-      this.#options.logger.warn(EventName.ExportFailed, { reason: `cannot sync positions: ${error}` });
-  }
-
   #isIdle(): boolean {
     if (this.#batchesInFlight > 0) return false;
     return [...this.#exporters.values()].every(
       ({ canSend, pendingMessages }) => !canSend || pendingMessages === 0,
     );
-  }
-
-  #track(stream: ExportedStream, work: () => Promise<void>): void {
-    const { streamId } = stream;
-    const running = this.#running.get(streamId) ?? new Set();
-    this.#running.set(streamId, running);
-    const done = work()
-      .catch((error: unknown) => this.#warn(stream, { reason: "export bookkeeping failed" }, error))
-      .finally(() => {
-        running.delete(done);
-        if (running.size === 0 && this.#running.get(streamId) === running) this.#running.delete(streamId);
-        this.#queueWake();
-      });
-    running.add(done);
-  }
-
-  async #settled(streamId: string): Promise<void> {
-    await Promise.all([...(this.#running.get(streamId) ?? [])]);
   }
 
   #endpoint({ settings: { endpoint } }: Exporter): EndpointBackoff {
@@ -440,24 +386,4 @@ export class ExportManager {
   #warn({ name }: ExportedStream, fields: { exporter?: string; reason: string }, error?: unknown): void {
     this.#options.logger.warn(EventName.ExportFailed, { stream: name, ...fields }, error);
   }
-}
-
-function placeOf({ stream: { directory }, settings: { exporterId } }: Exporter): CursorPlace {
-  return { streamDirectory: directory, exporterId };
-}
-
-/** Segments that a batch may span at most; one that needs more is shorter. */
-const MEMORY_SEGMENTS_PER_BATCH_MAX = 3;
-
-/** The segments that hold `sequence` and what follows: a task must not carry a whole stream. */
-function segmentsFrom(files: readonly SharedFile[], sequence: number): SharedFile[] {
-  const segments = files
-    .map((file) => ({ file, base: parseSegmentName(path.basename(file.path))?.baseSequence ?? -1 }))
-    .filter(({ base }) => base >= 0)
-    .sort((one, other) => one.base - other.base);
-  const first = Math.max(
-    0,
-    segments.findLastIndex(({ base }) => base <= sequence),
-  );
-  return segments.slice(first, first + MEMORY_SEGMENTS_PER_BATCH_MAX).map(({ file }) => file);
 }

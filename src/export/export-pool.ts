@@ -13,6 +13,8 @@ interface ExportPoolOptions {
   readonly threadsMax: number;
   /** Tasks at the same time over all threads. The caller never has more under way, so nothing ever queues here. */
   readonly tasksMax: number;
+  /** Of the threads; this process's own if undefined. */
+  readonly environment: Readonly<Record<string, string | undefined>> | undefined;
 }
 
 /**
@@ -49,7 +51,7 @@ export class ExportPool implements TaskPool {
 
   async #start(): Promise<Piscina<ExportTask, ExportResult>> {
     const { Piscina } = await import("piscina");
-    const { threadsMax, tasksMax } = this.#options;
+    const { threadsMax, tasksMax, environment } = this.#options;
     return new Piscina<ExportTask, ExportResult>({
       filename: new URL("./export-worker.js", import.meta.url).href,
       atomics: "disabled",
@@ -58,6 +60,7 @@ export class ExportPool implements TaskPool {
       concurrentTasksPerWorker: Math.ceil(tasksMax / threadsMax),
       idleTimeout: EXPORT_THREAD_IDLE_MS_MAX,
       recordTiming: false,
+      ...(environment === undefined ? {} : { env: { ...environment } }),
     });
   }
 }

@@ -13,7 +13,7 @@ import { otherSlot } from "./cursor-file.ts";
 import type { CursorRecord, LossRange } from "./cursor-layout.ts";
 import { nextGroup, type PendingBatch } from "./delivery.ts";
 import { backoffDelayMs, type EndpointTicket } from "./endpoint-backoff.ts";
-import type { BatchOutcome, BatchResult, BatchTask, CursorSlot } from "./export-channel.ts";
+import type { BatchOutcome, BatchResult, BatchTask, CursorPlace, CursorSlot } from "./export-channel.ts";
 import { isAvailable, type ExporterSettings } from "./exporter-settings.ts";
 import type { SchedulerExporter } from "./scheduler.ts";
 
@@ -108,6 +108,10 @@ export class Exporter {
 
   get settings(): ExporterSettings {
     return this.#settings;
+  }
+
+  get place(): CursorPlace {
+    return { streamDirectory: this.stream.directory, exporterId: this.#settings.exporterId };
   }
 
   get position(): number {
