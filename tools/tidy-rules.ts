@@ -29,6 +29,8 @@ export type SourceTree = ReadonlyMap<string, string>;
 interface ModuleImport {
   readonly specifier: string;
   readonly line: number;
+  /** Whether the file cannot be loaded without the module: neither a type nor an import on use. */
+  readonly isNeeded: boolean;
 }
 
 interface ParsedFile {
@@ -42,6 +44,7 @@ interface ParsedFile {
 /** Checks every TypeScript file of the tree. The findings come sorted by file and line. */
 export function checkTree(tree: SourceTree): Finding[] {
   const findings: Finding[] = [];
+  const shipped = shippedPackages(tree);
   const parsed = [...tree].filter(([file]) => file.endsWith(".ts")).map(([file, text]) => parse(file, text));
   for (const file of parsed) {
     findings.push(
@@ -50,6 +53,7 @@ export function checkTree(tree: SourceTree): Finding[] {
       ...checkLength(file),
       ...checkSyntax(file, tree),
       ...checkImports(file, tree),
+      ...checkShipped(file, shipped),
     );
   }
   findings.push(...checkCycles(parsed));
@@ -62,7 +66,7 @@ function parse(file: string, text: string): ParsedFile {
   visit(source, (node) => {
     const specifier = importSpecifier(node);
     if (specifier !== undefined) {
-      imports.push({ specifier: specifier.text, line: lineOf(source, specifier) });
+      imports.push({ specifier: specifier.text, line: lineOf(source, specifier), isNeeded: isNeeded(node) });
     }
   });
   const lines = text.split("\n");
@@ -88,6 +92,11 @@ function importSpecifier(node: ts.Node): ts.StringLiteralLike | undefined {
     named = node.arguments[0];
   }
   return named !== undefined && ts.isStringLiteralLike(named) ? named : undefined;
+}
+
+function isNeeded(node: ts.Node): boolean {
+  if (ts.isImportDeclaration(node)) return node.importClause?.phaseModifier !== ts.SyntaxKind.TypeKeyword;
+  return ts.isExportDeclaration(node) && !node.isTypeOnly;
 }
 
 /** An entry ending with a slash stands for everything below it. */
@@ -240,6 +249,25 @@ function relativeImportProblem(file: string, specifier: string, tree: SourceTree
 function packageImportProblem(file: string, specifier: string): string | undefined {
   const rule = ownedModules.find(({ what }) => specifier === what || specifier.startsWith(`${what}/`));
   return rule === undefined || owns(rule.owners, file) ? undefined : ownerMessage(rule);
+}
+
+/** The packages that an installation without development dependencies has; undefined in a tree without package.json. */
+function shippedPackages(tree: SourceTree): ReadonlySet<string> | undefined {
+  const text = tree.get("package.json");
+  if (text === undefined) return undefined;
+  const { dependencies, optionalDependencies } = JSON.parse(text) as Record<string, Record<string, string>>;
+  return new Set(Object.keys({ ...dependencies, ...optionalDependencies }));
+}
+
+function checkShipped({ file, imports }: ParsedFile, shipped: ReadonlySet<string> | undefined): Finding[] {
+  if (shipped === undefined || !file.startsWith("src/")) return [];
+  return imports
+    .filter(({ specifier, isNeeded }) => isNeeded && !/^(\.|node:)/.test(specifier))
+    .filter(({ specifier }) => !shipped.has(/^(@[^/]+\/)?[^/]+/.exec(specifier)?.[0] ?? specifier))
+    .map(({ specifier, line }) => {
+      const message = `"${specifier}" is not among the dependencies of package.json: an installed package lacks it`;
+      return { file, line, rule: "dependency", message };
+    });
 }
 
 function resolve(file: string, specifier: string): string {

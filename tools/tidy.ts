@@ -7,7 +7,7 @@ import { checkTree } from "./tidy-rules.ts";
 const root = path.join(import.meta.dirname, "..", "..");
 
 function readTree(): Map<string, string> {
-  const tree = new Map<string, string>();
+  const tree = new Map([["package.json", readFileSync(path.join(root, "package.json"), "utf8")]]);
   for (const folder of ["src", "bench", "test", "tools"]) {
     for (const entry of listFiles(folder)) tree.set(entry, readFileSync(path.join(root, entry), "utf8"));
   }

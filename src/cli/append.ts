@@ -62,8 +62,9 @@ async function appendLines(producer: LineProducer, input: AsyncIterable<Uint8Arr
     }
     await producer.close();
   } catch (error) {
-    const { code, message } = asMillraceError(error);
     const { appended, acknowledged } = producer.counters;
+    if (appended === 0) throw error;
+    const { code, message } = asMillraceError(error);
     const progress = `${acknowledged} of ${appended} messages that were sent are stored`;
     throw new MillraceError(code, `${message} (${progress})`, { cause: error });
   }

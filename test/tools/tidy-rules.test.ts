@@ -80,6 +80,21 @@ describe("checkTree, imports", () => {
     assert.deepEqual(check(files), ["src/engine/a.ts:1 import", "src/engine/a.ts:3 import"]);
   });
 
+  it("refuses a package that an installation would lack, unless it is a type or imported on use", () => {
+    const manifest = {
+      dependencies: { ws: "1", "@aws-sdk/client-kinesis": "1" },
+      devDependencies: { tool: "1" },
+    };
+    const files = {
+      "package.json": JSON.stringify(manifest),
+      "src/net/a.ts": 'import "ws";\nimport "node:net";\nimport x from "@aws-sdk/client-kinesis/y";\n',
+      "src/net/b.ts":
+        'import type { A } from "tool";\nconst load = () => import("tool");\nimport "tool/b";\n',
+      "test/net/a.test.ts": 'import "tool";\n',
+    };
+    assert.deepEqual(check(files), ["src/net/b.ts:3 dependency"]);
+  });
+
   it("reports a cycle once, with the way round", () => {
     const files = {
       "src/log/a.ts": 'import "./b.ts";\n',
