@@ -2,6 +2,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import { assert } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
 import { MillraceError, systemCode } from "../core/errors.ts";
+import type { MetricSample } from "../observe/counters.ts";
 import { EventName } from "../observe/events.ts";
 import type { Health } from "../observe/health.ts";
 import type { Logger } from "../observe/logger.ts";
@@ -107,7 +108,7 @@ class ListeningPort implements Port {
       this.counters.refuse("connections-max");
       logger.debug(EventName.PortFull, { limit: this.#limits.connectionsMax });
     });
-    this.#removeMetrics = metrics.addProvider(() => this.counters.samples());
+    this.#removeMetrics = metrics.addProvider(() => this.#samples());
   }
 
   get address(): string {
@@ -173,6 +174,19 @@ class ListeningPort implements Port {
   }
 
   #onLastSocket: () => void = () => undefined;
+
+  *#samples(): Iterable<MetricSample> {
+    yield* this.counters.samples();
+    yield { name: "authentication_failures_total", value: this.#options.authenticator.failureCount };
+    let bufferedBytes = 0;
+    let pausedCount = 0;
+    for (const session of [...this.#sessions, ...this.#webSockets.sessions]) {
+      bufferedBytes += session.bufferedBytes;
+      if (session.isPaused) pausedCount += 1;
+    }
+    yield { name: "outbound_buffered_bytes", value: bufferedBytes };
+    yield { name: "paused_connections", value: pausedCount };
+  }
 
   #address(): AddressInfo {
     assert(this.#bound !== undefined, "the port listens");

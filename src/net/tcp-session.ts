@@ -115,6 +115,10 @@ export class TcpSession implements Session, Watched {
     return this.#state === "open" || this.#state === "draining";
   }
 
+  get isPaused(): boolean {
+    return this.#pauses.isPaused;
+  }
+
   get bufferedBytes(): number {
     return this.#outbound.bufferedBytes;
   }

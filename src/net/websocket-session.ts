@@ -98,6 +98,10 @@ export class WebSocketSession implements Session, Watched {
     return this.#isOpen;
   }
 
+  get isPaused(): boolean {
+    return this.#pauses.isPaused;
+  }
+
   get bufferedBytes(): number {
     return this.#outbound.bufferedBytes;
   }

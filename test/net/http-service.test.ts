@@ -59,6 +59,23 @@ test("HttpService shows metrics only with the token", { timeout }, async (t) => 
   assert.match(await page.text(), /^millrace_connections_refused_total\{reason="token"\} 2$/m);
 });
 
+test("HttpService shows what the port holds at the time of the scrape", { timeout }, async (t) => {
+  const { port, handler, url } = await openTestPort(t);
+  const client = new RawClient(t, port.port);
+  client.write(vector("js-core-1.7.0.connect-whole-stream"));
+  await client.takeConnectResponse();
+  const session = await handler.opened.take();
+  client.socket.pause();
+  session.pause("in-flight");
+  session.send(Buffer.alloc(16 << 20, 10));
+  const body = await (await fetch(`${url}/metrics`)).text();
+  assert.match(body, /^millrace_paused_connections 1$/m);
+  assert.match(body, /^millrace_outbound_buffered_bytes [1-9]\d{6,}$/m);
+  assert.match(body, /^millrace_connections\{transport="tcp"\} 1$/m);
+  assert.match(body, /^millrace_sent_bytes_total\{transport="tcp"\} 16777216$/m);
+  assert.match(body, /^millrace_authentication_failures_total 0$/m);
+});
+
 const guarded = [
   ["127.0.0.1", {}, 200],
   ["localhost with a port", { Host: "localhost:8088" }, 200],

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type MetricName, metricRows, type MetricSample } from "../../src/observe/counters.ts";
+import { Health } from "../../src/observe/health.ts";
 import { Metrics } from "../../src/observe/metrics.ts";
+import { processSamples } from "../../src/observe/process-samples.ts";
 
 /** One sample of every metric there is. */
 function everything(): MetricSample[] {
@@ -50,5 +52,23 @@ test("Metrics.render shows every metric, under its name, with help and type", as
     );
     assert.match(body, new RegExp(`^millrace_${name}(\\{.*\\})? 2$`, "m"));
     assert.equal(name.endsWith("_total"), row.type === "counter", name);
+  }
+});
+
+test("processSamples tells version, health, memory and time", async () => {
+  const health = new Health();
+  const metrics = new Metrics();
+  metrics.addProvider(processSamples({ health, version: "1.2.3" }));
+  const before = await metrics.render();
+  assert.match(before.body, /^millrace_build_info\{version="1\.2\.3"\} 1$/m);
+  assert.match(before.body, /^millrace_ready 0$/m);
+  health.setReady();
+  health.degrade("clock");
+  const after = await metrics.render();
+  assert.match(after.body, /^millrace_ready 1$/m);
+  assert.match(after.body, /^millrace_degraded 1$/m);
+  for (const name of ["uptime_seconds", "resident_memory_bytes", 'cpu_seconds_total{mode="user"}']) {
+    const line = after.body.split("\n").find((text) => text.startsWith(`millrace_${name} `));
+    assert.ok(Number(line?.split(" ").at(-1)) > 0, name);
   }
 });
