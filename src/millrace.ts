@@ -21,6 +21,11 @@ const entries: Readonly<Record<string, CommandEntry>> = {
       return serveCommand(context, async () => (await import("./serve.ts")).startEngine);
     },
   },
+  demo: {
+    summary: "Show the whole way, from this machine's sensors to Kinesis and back",
+    outlivesOutput: true,
+    load: async (context) => (await import("./cli/demo.ts")).demoCommand(context),
+  },
   streams: {
     summary: "List, describe, create and delete streams",
     outlivesOutput: false,
@@ -42,6 +47,8 @@ const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 
 async function main(): Promise<void> {
+  // The AWS SDK would print six lines about its plans for later versions of Node.js into every command's output.
+  process.env["AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED"] ??= "true";
   const context: CommandContext = {
     machine: { env: process.env, homeDirectory: homedir(), cores: availableParallelism() },
     stdin: process.stdin,

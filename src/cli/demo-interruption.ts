@@ -1,0 +1,38 @@
+import { constants } from "node:os";
+
+/** What a shell makes of a program that a signal ended: 130 for Ctrl-C. */
+const SIGNAL_EXIT_BASE = 128;
+
+const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+/** The user does not want to wait for the end. */
+export class Interruption extends Error {
+  readonly exitCode: number;
+
+  constructor(signal: NodeJS.Signals) {
+    super(`interrupted by ${signal}`);
+    this.exitCode = SIGNAL_EXIT_BASE + constants.signals[signal];
+  }
+}
+
+/** Aborts on a signal that asks the program to end; further ones change nothing, since all is being cleared away. */
+export function watchInterruption(controller: AbortController): { stop(): void } {
+  const abort = (signal: NodeJS.Signals) => {
+    controller.abort(new Interruption(signal));
+  };
+  for (const signal of signals) process.on(signal, abort);
+  return {
+    stop: () => {
+      for (const signal of signals) process.off(signal, abort);
+    },
+  };
+}
+
+/** What the promise gives, or the reason of the abort if that comes first. */
+export async function unlessAborted<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
+  const aborted = new Promise<never>((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
+  });
+  signal.throwIfAborted();
+  return Promise.race([promise, aborted]);
+}
