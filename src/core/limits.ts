@@ -72,6 +72,11 @@ export const COMMIT_ALIGN_BYTES_DEFAULT = 4096;
 export const RING_BYTES_DEFAULT = 4 * MIB;
 export const RING_FRAGMENT_BYTES_MAX = 512 * KIB;
 
+/** Batches a worker keeps for streams whose sync lags; above it the ring is not drained, and so sockets are not read. */
+export const HELD_BYTES_MAX = 16 * MIB;
+/** How often a worker that keeps such batches looks whether the sync has ended. */
+export const HELD_POLL_MS = 2;
+
 /** Connections and their buffers. */
 export const CONNECTIONS_MAX_DEFAULT = 1024;
 export const CLIENT_IN_FLIGHT_BYTES_MAX = 4 * MIB;

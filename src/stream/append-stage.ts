@@ -1,5 +1,5 @@
 import { MillraceError, asMillraceError } from "../core/errors.ts";
-import { BLOCK_RAW_BYTES_MAX, MESSAGE_OVERHEAD_BYTES } from "../core/limits.ts";
+import { BLOCK_RAW_BYTES_MAX, HELD_BYTES_MAX, MESSAGE_OVERHEAD_BYTES } from "../core/limits.ts";
 import {
   FramingFault,
   MESSAGE_LENGTH_BYTES,
@@ -8,22 +8,15 @@ import {
 } from "../core/message-framing.ts";
 import { BlockBuilder } from "../log/block-builder.ts";
 import { decodeLz4Block } from "../log/lz4-frame.ts";
-import type { AppendOutcome, OpenStream } from "./open-stream.ts";
+import type { AppendOutcome, HeldBatch, OpenStream } from "./open-stream.ts";
 import { APPEND_FLAG_LZ4 } from "./stream-channel.ts";
 import type { UpSender } from "./up-sender.ts";
 
 /** Builders kept for the next slice; a stream holds one only while a block of it is being gathered. */
 const BUILDERS_KEPT_MAX = 4;
 
-export interface AppendRequest {
-  readonly token: number;
-  readonly flags: number;
-  readonly rawBytes: number;
-  readonly messageCount: number;
-  readonly bytes: Uint8Array;
-  readonly start: number;
-  readonly end: number;
-}
+/** A batch as it lies in the ring: `bytes` is valid during the call only. */
+export type AppendRequest = HeldBatch;
 
 /**
  * Gathers the batches of one slice into a block per stream and commits them: write, sync where the stream asks for it, then
@@ -34,6 +27,8 @@ export class AppendStage {
   readonly #blockBytes: number;
   readonly #builders: BlockBuilder[] = [];
   readonly #gathering = new Set<OpenStream>();
+  readonly #holding = new Set<OpenStream>();
+  #heldBytes = 0;
   readonly #onSyncSettled: () => void;
 
   constructor(options: { up: UpSender; blockBytes: number; onSyncSettled: () => void }) {
@@ -44,16 +39,61 @@ export class AppendStage {
 
   /** Takes one batch. `ingestMs` is the time of this slice. */
   gather(stream: OpenStream, request: AppendRequest, ingestMs: number): void {
-    try {
-      this.#gather(stream, request, ingestMs);
-    } catch (thrown) {
-      // What came before it in this stream is told before it.
-      this.commit(stream);
-      this.#tell(stream, [{ token: request.token, error: asMillraceError(thrown) }]);
+    if (stream.held.length > 0 || stream.log.isSaturated) this.#hold(stream, request);
+    else if (!this.#tryGather(stream, request, ingestMs)) this.#hold(stream, request);
+  }
+
+  /** Whether batches wait for a sync that lags. */
+  get isHolding(): boolean {
+    return this.#holding.size > 0;
+  }
+
+  get isHoldingTooMuch(): boolean {
+    return this.#heldBytes > HELD_BYTES_MAX;
+  }
+
+  /** Goes on with the batches of streams whose sync has caught up. */
+  releaseHeld(ingestMs: number): void {
+    for (const stream of this.#holding) {
+      while (stream.held.length > 0 && !stream.log.isSaturated) {
+        if (!this.#tryGather(stream, stream.held[0]!, ingestMs)) break;
+        this.#heldBytes -= stream.held.shift()!.bytes.length;
+      }
+      if (stream.held.length === 0) this.#holding.delete(stream);
     }
   }
 
-  #gather(stream: OpenStream, request: AppendRequest, ingestMs: number): void {
+  /** Answers what waits in a stream that goes away. */
+  refuseHeld(stream: OpenStream, error: MillraceError): void {
+    for (const { token, bytes } of stream.held) {
+      this.#heldBytes -= bytes.length;
+      this.#tell(stream, [{ token, error }]);
+    }
+    stream.held.length = 0;
+    this.#holding.delete(stream);
+  }
+
+  #hold(stream: OpenStream, request: AppendRequest): void {
+    const bytes = Uint8Array.prototype.slice.call(request.bytes, request.start, request.end);
+    stream.held.push({ ...request, bytes, start: 0, end: bytes.length });
+    this.#heldBytes += bytes.length;
+    this.#holding.add(stream);
+  }
+
+  /** @returns false when the log cannot take the batch before a sync ends; it was then left as it was. */
+  #tryGather(stream: OpenStream, request: AppendRequest, ingestMs: number): boolean {
+    try {
+      return this.#gather(stream, request, ingestMs);
+    } catch (thrown) {
+      if (thrown instanceof MillraceError && thrown.code === "SERVER_BUSY") return false;
+      // What came before it in this stream is told before it.
+      this.commit(stream);
+      this.#tell(stream, [{ token: request.token, error: asMillraceError(thrown) }]);
+      return true;
+    }
+  }
+
+  #gather(stream: OpenStream, request: AppendRequest, ingestMs: number): boolean {
     let { bytes: source, start, end } = request;
     if ((request.flags & APPEND_FLAG_LZ4) !== 0) {
       source = decodeLz4Block(source.subarray(start, end), request.rawBytes);
@@ -63,7 +103,10 @@ export class AppendStage {
     checkBatch(request, source, start, end);
     const payloadBytes = end - start - request.messageCount * MESSAGE_LENGTH_BYTES;
     const costBytes = payloadBytes + request.messageCount * MESSAGE_OVERHEAD_BYTES;
-    if (stream.builder !== undefined && !stream.builder.fits(end - start)) this.commit(stream);
+    if (stream.builder !== undefined && !stream.builder.fits(end - start)) {
+      this.commit(stream);
+      if (stream.log.isSaturated) return false;
+    }
     stream.log.admit(stream.gatheredCostBytes + costBytes);
     const builder = (stream.builder ??= this.#builders.pop() ?? new BlockBuilder(this.#blockBytes));
     builder.add({ source, start, end, messageCount: request.messageCount, payloadBytes, ingestMs });
@@ -71,6 +114,7 @@ export class AppendStage {
     stream.gatheredCostBytes += costBytes;
     this.#gathering.add(stream);
     if (builder.rawBytes >= this.#blockBytes) this.commit(stream);
+    return true;
   }
 
   /** Commits what was gathered in every stream. */

@@ -16,6 +16,8 @@ export interface OpenStream {
   /** The batches in `builder`, in order. */
   readonly gathered: GatheredBatch[];
   gatheredCostBytes: number;
+  /** Batches that wait, in order, for a sync that lags behind; they come before anything newer. */
+  readonly held: HeldBatch[];
   /** Outcomes that may be told after the next sync, in request order (flushOnWrite only). */
   waiting: AppendOutcome[];
   isSyncing: boolean;
@@ -28,6 +30,16 @@ export interface OpenStream {
 export interface GatheredBatch {
   readonly token: number;
   readonly messageCount: number;
+}
+
+export interface HeldBatch {
+  readonly token: number;
+  readonly flags: number;
+  readonly rawBytes: number;
+  readonly messageCount: number;
+  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly end: number;
 }
 
 export type AppendOutcome =

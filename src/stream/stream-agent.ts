@@ -1,6 +1,7 @@
 import { unreachable } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
 import { MillraceError, asMillraceError } from "../core/errors.ts";
+import { HELD_POLL_MS } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
 import { Persistence, type StreamDefinition } from "../core/stream-definition.ts";
 import { writeDurableFile } from "../log/durable-file.ts";
@@ -77,7 +78,7 @@ export class StreamAgent {
    */
   hasInput(): boolean {
     if (!this.#up.isClear) return this.#up.flush();
-    return !this.#options.down.isEmpty;
+    return !this.#options.down.isEmpty && !this.#appends.isHoldingTooMuch;
   }
 
   /** Whether a sync runs beside this thread, so that its event loop must turn. */
@@ -91,7 +92,9 @@ export class StreamAgent {
     this.#sliceMs = clock.nowMs();
     // With replies waiting, no more requests are taken: what waits stays bounded by what was asked for.
     const isClear = this.#up.flush();
-    const consumedBytes = isClear ? down.read(this.#onRecord, SLICE_BYTES_MAX) : 0;
+    this.#appends.releaseHeld(this.#sliceMs);
+    const mayRead = isClear && !this.#appends.isHoldingTooMuch;
+    const consumedBytes = mayRead ? down.read(this.#onRecord, SLICE_BYTES_MAX) : 0;
     this.#appends.commitAll();
     if (clock.monotonicMs() >= this.#nextTickMs) this.#tick();
     const hasServed = this.#reads.serve();
@@ -103,7 +106,8 @@ export class StreamAgent {
   /** Milliseconds this agent may sleep when `doWork` had nothing to do and nobody rings. */
   idleMs(): number {
     const untilTick = this.#nextTickMs - this.#options.clock.monotonicMs();
-    return Math.max(0, Math.min(untilTick, this.#reads.nextDeadlineMs()));
+    const untilPoll = this.#appends.isHolding ? HELD_POLL_MS : Infinity;
+    return Math.max(0, Math.min(untilTick, untilPoll, this.#reads.nextDeadlineMs()));
   }
 
   onControl(request: ControlRequest): void {
@@ -165,6 +169,7 @@ export class StreamAgent {
       builder: undefined,
       gathered: [],
       gatheredCostBytes: 0,
+      held: [],
       waiting: [],
       isSyncing: false,
       isProgressDue: false,
@@ -176,6 +181,7 @@ export class StreamAgent {
   #destroy(request: Extract<ControlRequest, { kind: "destroy" }>): void {
     const stream = this.#stream(request.slot);
     this.#appends.commit(stream);
+    this.#appends.refuseHeld(stream, new MillraceError("STREAM_NOT_FOUND", "The stream was deleted"));
     this.#reads.endStream(stream);
     this.#streams[request.slot] = undefined;
     stream.log.destroy();
@@ -186,6 +192,10 @@ export class StreamAgent {
   #close(id: number): void {
     this.#options.down.read(this.#onRecord, Infinity);
     this.#appends.commitAll();
+    for (const stream of this.#streams) {
+      if (stream === undefined) continue;
+      this.#appends.refuseHeld(stream, new MillraceError("SHUTTING_DOWN", "The engine is stopping"));
+    }
     const open = this.#streams.filter((stream) => stream !== undefined);
     let unsyncedCount = open.length;
     let failure: MillraceError | undefined;
