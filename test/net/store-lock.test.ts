@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { chmodSync, linkSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test, type TestContext } from "node:test";
@@ -115,15 +116,24 @@ test("lockStore gives a stale lock to one of several processes that ask at once"
   assert.deepEqual(lines.sort(), ["STORE_LOCKED", "STORE_LOCKED", "STORE_LOCKED", "held"]);
 });
 
-test("lockStore is not misled by an old look at the directory", { timeout }, async (t) => {
-  // A slow process has linked a generation that its predecessors have since used up: the holder's is higher.
-  const directory = makeStore(t);
-  await (await lockStore({ directory, random: systemRandom })).release();
-  await lock(t, directory);
-  linkSync(path.join(directory, "lock-2.sock"), path.join(directory, "lock-1.sock"));
-  await assert.rejects(lock(t, directory), hasCode("STORE_LOCKED"));
-  assert.ok(readdirSync(directory).includes("lock-2.sock"));
-});
+test(
+  "lockStore gives way to a higher generation that came after its look at the directory",
+  { timeout },
+  async (t) => {
+    const directory = makeStore(t);
+    await (await lockStore({ directory, random: systemRandom })).release();
+    const holder = createServer().listen(path.join(directory, "holder.sock"));
+    t.after(() => holder.close());
+    const slow = lockStore({ directory, random: systemRandom });
+    // By now it has seen the dead first generation and waits for its refusal. Others take two generations meanwhile, and the
+    // second of them has removed the first: the slow one finds generation 2 free.
+    for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => process.nextTick(resolve));
+    linkSync(path.join(directory, "holder.sock"), path.join(directory, "lock-3.sock"));
+    await assert.rejects(slow, hasCode("STORE_LOCKED"));
+    assert.ok(readdirSync(directory).includes("lock-3.sock"));
+    assert.ok(!readdirSync(directory).includes("lock-2.sock"));
+  },
+);
 
 test("lockStore removes the claims of those that died before they had the lock", { timeout }, async (t) => {
   const directory = makeStore(t);
