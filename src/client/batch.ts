@@ -1,3 +1,5 @@
+import { MillraceError } from "../core/errors.ts";
+import { APPEND_BATCH_BYTES_MAX, APPEND_BATCH_MESSAGES_MAX } from "../core/limits.ts";
 import {
   APPEND_BATCH_HEADER_BYTES,
   MESSAGE_LENGTH_BYTES,
@@ -82,6 +84,26 @@ export class Batch {
       at += length;
     }
     return messages;
+  }
+
+  /** A batch of exactly these messages. @throws {MillraceError} INVALID_REQUEST, MESSAGE_TOO_LARGE */
+  static of(owner: BatchOwner, payloads: readonly Uint8Array[]): Batch {
+    if (payloads.length < 1 || payloads.length > APPEND_BATCH_MESSAGES_MAX) {
+      const text = `Cannot send batch: ${payloads.length} messages, must be 1 to ${APPEND_BATCH_MESSAGES_MAX}`;
+      throw new MillraceError("INVALID_REQUEST", text);
+    }
+    const payloadBytes = payloads.reduce((sum, payload) => sum + payload.length, 0);
+    const bytes = Batch.bytesFor(payloadBytes, payloads.length);
+    const rawSizeBytes = bytes - APPEND_BATCH_HEADER_BYTES;
+    if (payloads.length > 1 && rawSizeBytes > APPEND_BATCH_BYTES_MAX) {
+      throw new MillraceError(
+        "MESSAGE_TOO_LARGE",
+        `Cannot send batch: ${rawSizeBytes} bytes with ${MESSAGE_LENGTH_BYTES} for each message, the maximum is ${APPEND_BATCH_BYTES_MAX}`,
+      );
+    }
+    const batch = new Batch(owner, new Uint8Array(bytes));
+    for (const payload of payloads) batch.add(payload);
+    return batch;
   }
 
   /** Room for one batch of `payloadBytes` in `messageCount` messages. */

@@ -7,6 +7,7 @@ interface BrowserWebSocket {
   binaryType: string;
   onopen: (() => void) | null;
   onmessage: ((event: { readonly data: unknown }) => void) | null;
+  onerror: (() => void) | null;
   onclose: ((event: { readonly code: number; readonly reason: string }) => void) | null;
   send(data: Uint8Array): void;
   close(): void;
@@ -48,6 +49,8 @@ export function openBrowserSocket(options: SocketOptions, listener: SocketListen
       if (isClosed) return;
       if (data instanceof ArrayBuffer) listener.onFrame(new Uint8Array(data));
     };
+    // An error tells nothing here, and a close always follows it.
+    webSocket.onerror = () => undefined;
     webSocket.onclose = ({ code, reason }) => close(`${code} ${reason}`);
   });
 }

@@ -22,6 +22,6 @@ export { GapReason } from "../wire/messages-layout.ts";
 export { MillraceClient } from "./millrace-client.ts";
 export type { ClientOptions } from "./millrace-client.ts";
 export { Producer } from "./producer.ts";
-export type { ProducerCounters, ProducerOptions, Rejection } from "./producer.ts";
+export type { ProducerCounters, ProducerOptions, Rejection } from "./producer-options.ts";
 export { Subscription } from "./subscription.ts";
 export type { ReceivedMessage, SubscribeOptions, SubscriptionGap } from "./subscription.ts";

@@ -1,0 +1,61 @@
+import { MillraceError } from "../core/errors.ts";
+import {
+  APPEND_BATCH_BYTES_MAX,
+  CLIENT_BATCH_BYTES_DEFAULT,
+  CLIENT_IN_FLIGHT_BATCHES_DEFAULT,
+  CLIENT_IN_FLIGHT_BATCHES_MAX,
+} from "../core/limits.ts";
+
+export interface ProducerOptions {
+  /** Messages are gathered up to this many bytes, 4 for each length included: 1 KiB to 1 MiB, 64 KiB by default. */
+  readonly batchBytes?: number;
+  /** How long a batch that is not full waits for more; 0 sends it at the end of the current turn. 2 by default. */
+  readonly lingerMs?: number;
+  /** Batches that may be on their way unanswered, 16 by default; the bytes on their way are bounded as well, to 4 MiB. */
+  readonly inFlightMax?: number;
+  /**
+   * Told of messages that the engine has refused for good and for which no promise waits. Without it the first refusal stops
+   * the producer: the next `append` or `flush` throws it.
+   */
+  readonly onRejected?: (rejection: Rejection) => void;
+}
+
+export interface Rejection {
+  readonly error: MillraceError;
+  /** In order; the producer keeps no reference to them. */
+  readonly messages: readonly Uint8Array[];
+}
+
+/** What a producer has done so far, in messages. */
+export interface ProducerCounters {
+  readonly appended: number;
+  readonly acknowledged: number;
+  readonly rejected: number;
+  /** Messages sent again because their outcome was unknown: each may be stored twice. */
+  readonly resent: number;
+  /** Batches, not messages. */
+  readonly batches: number;
+}
+
+const BATCH_BYTES_MIN = 1024;
+const LINGER_MS_DEFAULT = 2;
+const LINGER_MS_MAX = 60_000;
+
+/** Options with their defaults. @throws {MillraceError} INVALID_SETTING */
+export function checkProducerOptions(
+  options: ProducerOptions,
+): Required<Omit<ProducerOptions, "onRejected">> {
+  const batchBytes = options.batchBytes ?? CLIENT_BATCH_BYTES_DEFAULT;
+  const lingerMs = options.lingerMs ?? LINGER_MS_DEFAULT;
+  const inFlightMax = options.inFlightMax ?? CLIENT_IN_FLIGHT_BATCHES_DEFAULT;
+  checkRange("batchBytes", batchBytes, { min: BATCH_BYTES_MIN, max: APPEND_BATCH_BYTES_MAX });
+  checkRange("lingerMs", lingerMs, { min: 0, max: LINGER_MS_MAX });
+  checkRange("inFlightMax", inFlightMax, { min: 1, max: CLIENT_IN_FLIGHT_BATCHES_MAX });
+  return { batchBytes, lingerMs, inFlightMax };
+}
+
+function checkRange(name: string, value: number, { min, max }: { min: number; max: number }): void {
+  if (value >= min && value <= max) return;
+  const text = `Cannot make producer: ${name} is ${value}, must be ${min} to ${max}`;
+  throw new MillraceError("INVALID_SETTING", text);
+}
