@@ -16,6 +16,7 @@ export function useKinesisEndpoint(url: string): void {
   process.env["AWS_ACCESS_KEY_ID"] = "test";
   process.env["AWS_SECRET_ACCESS_KEY"] = "test";
   process.env["AWS_REGION"] = "us-east-1";
+  process.env["AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED"] = "true";
   process.env["AWS_ENDPOINT_URL_KINESIS"] = url;
 }
 

@@ -73,9 +73,11 @@ export function classifyKinesisError(thrown: unknown, kinesisStreamName: string)
   return failed("endpoint", "backoff");
 }
 
-/** The SDK calls an error without a type in it "UnknownError" or plain "Error". */
+/** What the SDK calls an answer that names no error. */
+const unnamed = new Set(["", "Error", "Unknown", "UnknownError", "SyntaxError"]);
+
 function isNamedByService(name: string): boolean {
-  return name !== "" && name !== "Error" && name !== "UnknownError" && name !== "SyntaxError";
+  return !unnamed.has(name);
 }
 
 function httpStatus(thrown: unknown): number | undefined {
@@ -87,6 +89,10 @@ function httpStatus(thrown: unknown): number | undefined {
 
 function describe(thrown: unknown, name: string): string {
   if (!(thrown instanceof Error)) return String(thrown);
+  const status = httpStatus(thrown);
+  if (!isNamedByService(name) && status !== undefined && status !== 200) {
+    return `status ${status} without a Kinesis error`;
+  }
   const text = thrown.message === "" ? (systemCode(thrown) ?? "no message") : thrown.message;
   return name === "" || name === "Error" ? text : `${name}: ${text}`;
 }

@@ -1,0 +1,151 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { test, type TestContext } from "node:test";
+import { systemClock } from "../../src/core/clock.ts";
+import { newCursor } from "../../src/export/cursor-layout.ts";
+import type { Destination, SendOutcome } from "../../src/export/destinations/destination.ts";
+import type { BatchResult, BatchTask } from "../../src/export/export-channel.ts";
+import { ExportRunner } from "../../src/export/export-runner.ts";
+import { LogReaderCache } from "../../src/export/log-reader-cache.ts";
+import { fileStorage } from "../../src/log/file-storage.ts";
+import type { Storage } from "../../src/log/storage.ts";
+import { numbered } from "../support/export-bench.ts";
+import { StreamFixture } from "../support/stream-fixture.ts";
+
+class RecordingDestination implements Destination {
+  readonly limits = { recordsMax: 10, requestBytesMax: 1e6, recordBytesMax: 1e5, recordOverheadBytes: 0 };
+  readonly sent: string[][] = [];
+  outcome: SendOutcome = { kind: "answered", failed: [], error: "" };
+
+  send(_: unknown, records: readonly { readonly data: Uint8Array }[]): Promise<SendOutcome> {
+    this.sent.push(records.map(({ data }) => Buffer.from(data).toString()));
+    return Promise.resolve(this.outcome);
+  }
+
+  close(): void {
+    this.sent.length = 0;
+  }
+}
+
+/** Fails the writes of files whose path ends with `suffix`. */
+function failingWrites(suffix: string): Storage {
+  return {
+    ...fileStorage,
+    open(filePath, mode) {
+      const file = fileStorage.open(filePath, mode);
+      if (!filePath.endsWith(suffix)) return file;
+      file.write = () => {
+        throw Object.assign(new Error("EIO: write"), { code: "EIO" });
+      };
+      return file;
+    },
+  };
+}
+
+async function setUp(t: TestContext, storage: Storage = fileStorage) {
+  const base = mkdtempSync(path.join(tmpdir(), "millrace-runner-"));
+  const directory = path.join(base, "s");
+  const stream = new StreamFixture(fileStorage, directory);
+  t.after(() => {
+    stream.log.close();
+    rmSync(base, { recursive: true, force: true });
+  });
+  const progress = await stream.append(numbered(25));
+  const destination = new RecordingDestination();
+  const makeRunner = (): ExportRunner => {
+    const readers = new LogReaderCache(fileStorage);
+    return new ExportRunner({
+      storage,
+      clock: systemClock,
+      loadDestination: () => Promise.resolve(destination),
+      openReader: (task) => readers.open(task),
+    });
+  };
+  const task: BatchTask = {
+    kind: "batch",
+    streamName: "s",
+    streamDirectory: directory,
+    exporterId: "ab",
+    destination: { kind: "kinesis", kinesisStreamName: "target" },
+    cursor: newCursor(0),
+    pending: undefined,
+    oldestSequence: progress.oldestSequence,
+    syncedEndSequence: progress.syncedEndSequence,
+    messageCountMax: 10,
+    requestBytesMax: 1e6,
+    acceptsGaps: false,
+    cursorSlot: 0,
+    syncAfterMs: undefined,
+    memory: undefined,
+  };
+  return { makeRunner, destination, task };
+}
+
+async function runBatch(runner: ExportRunner, task: BatchTask): Promise<BatchResult> {
+  const result = await runner.run(task);
+  assert.equal(result.kind, "batch");
+  return result;
+}
+
+test("ExportRunner writes the cursor before it tells: a crash before the news arrives repeats nothing", async (t) => {
+  const { makeRunner, destination, task } = await setUp(t);
+  const lost = await runBatch(makeRunner(), task);
+  assert.equal(lost.cursor.position, 10);
+  // The result never reached the main thread, which starts the same task on another thread.
+  const again = await runBatch(makeRunner(), task);
+  assert.equal(again.cursor.position, 20);
+  assert.deepEqual(destination.sent, [numbered(10), numbered(10, 10)]);
+});
+
+test("ExportRunner that dies between acceptance and cursor write repeats one batch and no more", async (t) => {
+  const { makeRunner, destination, task } = await setUp(t);
+  const first = await runBatch(makeRunner(), task);
+  // The second batch was accepted, and its cursor never written: what a restart finds is the first one's.
+  const { cursor: onDisk } = first;
+  const dying = await setUp(t, failingWrites(".cursor"));
+  const accepted = await runBatch(dying.makeRunner(), { ...task, exporterId: "cd", cursor: onDisk });
+  assert.equal(accepted.cursorWritten, false);
+  assert.match(accepted.cursorError, /EIO/);
+  const restarted = await runBatch(makeRunner(), { ...task, cursor: onDisk });
+  assert.deepEqual(dying.destination.sent, [numbered(10, 10)]);
+  assert.deepEqual(destination.sent, [numbered(10), numbered(10, 10)]);
+  assert.equal(restarted.cursor.position, 20);
+});
+
+test("ExportRunner passes what it could not write on, so that the running process repeats nothing", async (t) => {
+  const { makeRunner, destination, task } = await setUp(t, failingWrites(".cursor"));
+  const first = await runBatch(makeRunner(), task);
+  const second = await runBatch(makeRunner(), { ...task, cursor: first.cursor });
+  assert.equal(second.cursor.position, 20);
+  assert.deepEqual(destination.sent, [numbered(10), numbered(10, 10)]);
+});
+
+test("ExportRunner sends nothing beyond the synced end", async (t) => {
+  const { makeRunner, destination, task } = await setUp(t);
+  const result = await runBatch(makeRunner(), { ...task, syncedEndSequence: 4 });
+  assert.equal(result.cursor.position, 4);
+  assert.deepEqual(destination.sent, [numbered(4)]);
+});
+
+test("ExportRunner does not pass messages that it cannot find before it is told that they are gone", async (t) => {
+  const { makeRunner, destination, task } = await setUp(t);
+  const beyond = { ...task, cursor: newCursor(25), syncedEndSequence: 40 };
+  const looked = await runBatch(makeRunner(), beyond);
+  assert.equal(looked.outcome.kind, "gap");
+  assert.equal(looked.cursor.position, 25);
+  const passed = await runBatch(makeRunner(), { ...beyond, acceptsGaps: true });
+  assert.equal(passed.outcome.kind, "passed");
+  assert.equal(passed.cursor.position, 40);
+  assert.equal(passed.cursor.corruptMessages, 15);
+  assert.deepEqual(destination.sent, []);
+});
+
+test("ExportRunner syncs what stood in the slot before it writes to the other one", async (t) => {
+  const { makeRunner, task } = await setUp(t);
+  const first = await runBatch(makeRunner(), task);
+  assert.deepEqual([first.cursorSynced, first.cursorWritten], [false, true]);
+  const second = await runBatch(makeRunner(), { ...task, cursor: first.cursor, syncAfterMs: 0 });
+  assert.deepEqual([second.cursorSynced, second.cursorWritten], [true, true]);
+});
