@@ -1,0 +1,102 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+
+import { readDurableFile, writeDurableFile } from "../../src/log/durable-file.ts";
+import { LogReader } from "../../src/log/log-reader.ts";
+import { type SharedFile, SharedMemoryStorage } from "../../src/log/shared-memory-storage.ts";
+import { SlotFile } from "../../src/log/slot-file.ts";
+import { StreamLog } from "../../src/log/stream-log.ts";
+import { blockOf, logOptions, readAll, smallPolicy, STREAM_DIRECTORY } from "../support/log-fixture.ts";
+import { crashStates, SimStorage } from "../support/sim-storage.ts";
+
+function newStorage(): SimStorage {
+  const storage = new SimStorage();
+  storage.makeDirectory("/store");
+  storage.syncDirectory("/");
+  return storage;
+}
+
+const crash = { random: () => 0.5, randomSubsets: 2, garbleBytes: 4096 };
+
+describe("writeDurableFile", () => {
+  it("leaves the old content or the new one after a crash anywhere, and the new one once it has returned", () => {
+    const storage = newStorage();
+    writeDurableFile(storage, "/store/file", Buffer.from("old"));
+    const before = storage.operations.length;
+    writeDurableFile(storage, "/store/file", Buffer.from("new"));
+    const last = storage.operations.length - 1;
+    for (let operation = before; operation <= last; operation++) {
+      for (const state of crashStates(storage, operation, crash)) {
+        const found = readDurableFile(state.storage, "/store/file").toString();
+        const allowed = operation === last ? ["new"] : ["old", "new"];
+        assert.ok(allowed.includes(found), `operation ${operation}, ${state.label}: ${found}`);
+      }
+    }
+  });
+
+  it("is told from damage in any bit", () => {
+    const storage = newStorage();
+    writeDurableFile(storage, "/store/file", Buffer.from("content"));
+    for (let bit = 0; bit < storage.read("/store/file").length * 8; bit++) {
+      const copy = storage.copy();
+      copy.flip("/store/file", bit >> 3, 1 << (bit & 7));
+      assert.equal(readDurableFile(copy, "/store/file"), "damaged");
+    }
+    assert.equal(readDurableFile(storage, "/store/other"), "missing");
+  });
+});
+
+describe("SlotFile", () => {
+  it("never goes back behind a synced value, whatever a crash leaves", () => {
+    const storage = newStorage();
+    const slots = SlotFile.open(storage, "/store/cursor");
+    let synced = 0;
+    const syncedAt: number[] = [];
+    for (let value = 1; value <= 12; value++) {
+      slots.write(Buffer.from(String(value)));
+      while (syncedAt.length < storage.operations.length) syncedAt.push(synced);
+      if (value % 3 !== 0) continue;
+      slots.syncNow();
+      // The sync is done with its operation.
+      while (syncedAt.length < storage.operations.length - 1) syncedAt.push(synced);
+      synced = value;
+    }
+    syncedAt.push(synced);
+    const opened = 4;
+    for (let operation = opened; operation < storage.operations.length; operation++) {
+      for (const state of crashStates(storage, operation, crash)) {
+        const found = Number(SlotFile.open(state.storage, "/store/cursor").value?.toString() ?? 0);
+        assert.ok(
+          found >= syncedAt[operation]! && found <= 12,
+          `operation ${operation}, ${state.label}: ${found}`,
+        );
+      }
+    }
+  });
+});
+
+describe("SharedMemoryStorage", () => {
+  it("keeps a log that another thread reads from its chunks, and that a new worker reopens", () => {
+    const chunks = new Map<string, SharedArrayBuffer[]>();
+    const storage = new SharedMemoryStorage({
+      hooks: {
+        onChunk: (path, index, chunk) => {
+          chunks.set(path, [...(chunks.get(path) ?? []).slice(0, index), chunk]);
+        },
+        onUnlink: (path) => chunks.delete(path),
+      },
+    });
+    const policy = { ...smallPolicy, segmentSize: 100_000, flushOnWrite: false };
+    const log = StreamLog.create(logOptions(storage, { policy }));
+    const wanted = Array.from({ length: 200 }, (_, at) => `message ${at} ${"z".repeat(at * 7)}`);
+    for (const message of wanted) {
+      log.append(blockOf([message]));
+    }
+    const files: SharedFile[] = [...chunks].map(([path, list]) => ({ path, chunks: list }));
+    const elsewhere = new SharedMemoryStorage({ files });
+    const reader = new LogReader({ storage: elsewhere, directory: STREAM_DIRECTORY });
+    assert.deepEqual([...readAll(reader, 0, 200).messages.values()], wanted);
+    const { log: reopened } = StreamLog.open(logOptions(elsewhere, { epoch: 2 }));
+    assert.deepEqual([...readAll(reopened, 0, 200).messages.values()], wanted);
+  });
+});
