@@ -1,8 +1,8 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import type { TestContext } from "node:test";
-import { Program, runProgram, type Finished } from "./program.ts";
+import { readToken } from "../../src/net/token-store.ts";
+import { Program, runProgram, type CleanUp, type Finished } from "./program.ts";
 
 /** The program in this build; compiled to dist/test/support/. */
 const builtProgram = path.join(import.meta.dirname, "..", "..", "src", "millrace.js");
@@ -20,11 +20,11 @@ export class EngineProcess {
   readonly serve: Program;
   readonly port: number;
   readonly storeDirectory: string;
-  readonly #t: TestContext;
+  readonly #t: CleanUp;
   readonly #options: EngineProcessOptions;
 
   private constructor(
-    t: TestContext,
+    t: CleanUp,
     options: EngineProcessOptions,
     started: { serve: Program; port: number; storeDirectory: string },
   ) {
@@ -37,15 +37,25 @@ export class EngineProcess {
 
   /** Starts in a fresh store, or in that of an engine that has ended. */
   static async start(
-    t: TestContext,
+    t: CleanUp,
     options: EngineProcessOptions & { storeDirectory?: string } = {},
   ): Promise<EngineProcess> {
     const storeDirectory = options.storeDirectory ?? temporaryDirectory(t);
-    const env = environment(options, { storeDirectory, port: 0 });
-    const { nodePath, program = builtProgram } = options;
-    const serve = new Program(t, [program, "serve", "--json"], { env, ...(nodePath && { nodePath }) });
+    const serve = EngineProcess.spawn(t, { ...options, storeDirectory });
     const ready = JSON.parse(await serve.line("stdout", /"ready"/)) as { port: number };
     return new EngineProcess(t, options, { serve, port: ready.port, storeDirectory });
+  }
+
+  /** The process alone, without waiting for it to be ready. */
+  static spawn(t: CleanUp, options: EngineProcessOptions & { storeDirectory: string }): Program {
+    const { nodePath, program = builtProgram } = options;
+    const env = environment(options, { storeDirectory: options.storeDirectory, port: 0 });
+    return new Program(t, [program, "serve", "--json"], { env, ...(nodePath && { nodePath }) });
+  }
+
+  /** What a client must present; undefined while authentication is off and never was on. */
+  get token(): string | undefined {
+    return readToken(path.join(this.storeDirectory, "store"));
   }
 
   /** Variables under which a command finds this engine and its token. */
@@ -70,6 +80,12 @@ export class EngineProcess {
     this.serve.child.kill("SIGTERM");
     return this.serve.finished();
   }
+
+  /** Ends the process as a power switch would, but for what the kernel holds. */
+  async kill(): Promise<Finished> {
+    this.serve.child.kill("SIGKILL");
+    return this.serve.finished();
+  }
 }
 
 /** Nothing of the tester's own settings reaches the engine. */
@@ -88,7 +104,7 @@ function environment(
 }
 
 /** Removed when the test ends. */
-export function temporaryDirectory(t: TestContext): string {
+export function temporaryDirectory(t: CleanUp): string {
   const directory = mkdtempSync(path.join(tmpdir(), "millrace-test-"));
   t.after(() => rmSync(directory, { recursive: true, force: true }));
   return directory;

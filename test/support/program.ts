@@ -3,6 +3,9 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import type { TestContext } from "node:test";
 
+/** Where to leave what is to be done at the end: a test, or a program that is none. */
+export type CleanUp = Pick<TestContext, "after">;
+
 export interface ProgramOptions {
   readonly env?: NodeJS.ProcessEnv;
   /** The Node.js binary; the one that runs the test by default. */
@@ -23,7 +26,7 @@ export class Program {
   #stdout = "";
   #stderr = "";
 
-  constructor(t: TestContext, args: readonly string[], { env = process.env, nodePath }: ProgramOptions = {}) {
+  constructor(t: CleanUp, args: readonly string[], { env = process.env, nodePath }: ProgramOptions = {}) {
     // Under the test runner's own variable a child would report to it instead of running as it is.
     this.child = spawn(nodePath ?? process.execPath, args, { env: { ...env, NODE_TEST_CONTEXT: undefined } });
     this.child.stdout.on("data", (data: Buffer) => (this.#stdout += data.toString("latin1")));
@@ -59,7 +62,7 @@ export class Program {
 
 /** Runs to the end with `input` on standard input. */
 export async function runProgram(
-  t: TestContext,
+  t: CleanUp,
   args: readonly string[],
   { input = "", ...options }: ProgramOptions & { readonly input?: string | Uint8Array } = {},
 ): Promise<Finished> {
