@@ -1,0 +1,89 @@
+import { spawnSync } from "node:child_process";
+import { readFileSync, statfsSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+
+/** What a result depends on beside the code that is measured. */
+export interface BenchEnvironment {
+  readonly cpu: string;
+  readonly cores: number;
+  readonly memory_mib: number;
+  readonly kernel: string;
+  readonly node: string;
+  /** With `+` when the tree had changes; null outside a checkout. */
+  readonly commit: string | null;
+  readonly started_at: string;
+  readonly store_file_system: string;
+  readonly settings: Readonly<Record<string, string | number>>;
+}
+
+export const repositoryRoot = path.join(import.meta.dirname, "..", "..");
+
+export function describeEnvironment(options: {
+  storeRoot: string;
+  settings: Readonly<Record<string, string | number>>;
+}): BenchEnvironment {
+  return {
+    cpu: os.cpus()[0]?.model ?? "unknown",
+    cores: os.availableParallelism(),
+    memory_mib: Math.round(os.totalmem() / 2 ** 20),
+    kernel: os.release(),
+    node: process.version,
+    commit: readCommit(),
+    started_at: new Date().toISOString(),
+    store_file_system: fileSystemOf(options.storeRoot),
+    settings: { ...options.settings, ...engineVariables() },
+  };
+}
+
+/** Variables that an engine started here would take over. */
+export function engineVariables(): Record<string, string> {
+  const isSetting = /^(MILLRACE|STREAM_MANAGER)_|^LOG_LEVEL$/;
+  const found = Object.entries(process.env).filter(([name]) => isSetting.test(name));
+  return Object.fromEntries(found.map(([name, value]) => [name, value ?? ""]));
+}
+
+/** Numbers of `statfs` as linux/magic.h lists them, of file systems that live in memory. */
+const memoryFileSystems = new Map([
+  [0x01021994, "tmpfs"],
+  [0x858458f6, "ramfs"],
+]);
+
+/** Refuses a directory in memory: writes and syncs cost nothing there, and the figures would flatter. */
+export function checkStoreRoot(storeRoot: string): void {
+  const inMemory = memoryFileSystems.get(statfsSync(storeRoot).type);
+  if (inMemory !== undefined) {
+    throw new Error(
+      `Cannot measure a store in ${storeRoot}: it is ${inMemory}; pass --store with a directory on a disk`,
+    );
+  }
+}
+
+/** The system's directory for temporary files, or one in the repository where that is in memory. */
+export function defaultStoreRoot(): string {
+  const isInMemory = memoryFileSystems.has(statfsSync(os.tmpdir()).type);
+  return isInMemory ? path.join(repositoryRoot, ".cache", "bench") : os.tmpdir();
+}
+
+/** The type of the longest mount point above `directory`, such as `ext4`. */
+function fileSystemOf(directory: string): string {
+  const resolved = path.resolve(directory);
+  let best = { mountPoint: "", type: "unknown" };
+  for (const line of readFileSync("/proc/self/mounts", "utf8").split("\n")) {
+    const [, mountPoint = "", type = ""] = line.split(" ");
+    const isAbove = resolved === mountPoint || resolved.startsWith(mountPoint.replace(/\/?$/, "/"));
+    if (mountPoint !== "" && isAbove && mountPoint.length >= best.mountPoint.length)
+      best = { mountPoint, type };
+  }
+  return best.type;
+}
+
+function readCommit(): string | null {
+  const git = (...args: string[]): string | undefined => {
+    const { status, stdout } = spawnSync("git", args, { cwd: repositoryRoot, encoding: "utf8" });
+    return status === 0 ? stdout.trim() : undefined;
+  };
+  const commit = git("rev-parse", "--short=12", "HEAD");
+  if (commit === undefined) return null;
+  return git("status", "--porcelain") === "" ? commit : `${commit}+`;
+}

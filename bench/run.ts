@@ -1,0 +1,141 @@
+// `npm run bench -- <name>`: measures, prints a table or JSON lines.
+import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import type { Bench, BenchOptions, BenchRecord } from "./bench.ts";
+import {
+  checkStoreRoot,
+  defaultStoreRoot,
+  describeEnvironment,
+  type BenchEnvironment,
+} from "./environment.ts";
+import { TablePrinter } from "./table-printer.ts";
+
+const benches: Readonly<Record<string, { readonly summary: string; load(): Promise<Bench> }>> = {
+  ingest: {
+    summary: "append over WebSocket to an engine process: batches, single messages, yardsticks, memory",
+    load: async () => (await import("./scenario/ingest.ts")).ingestBench,
+  },
+  ring: {
+    summary: "records through a ring in one thread",
+    load: async () => (await import("./micro/ring.ts")).ringBench,
+  },
+  wire: {
+    summary: "codecs of the append path",
+    load: async () => (await import("./micro/wire.ts")).wireBench,
+  },
+  framing: {
+    summary: "the check of every appended batch",
+    load: async () => (await import("./micro/framing.ts")).framingBench,
+  },
+};
+
+const usage = `Usage: npm run bench -- <name> [options]
+
+Benches:
+${Object.entries(benches)
+  .map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`)
+  .join("\n")}
+
+Options:
+  --json            one JSON object a line instead of a table
+  --case <text>     only cases whose name contains the text
+  --seconds <n>     measured time of each case, 0.05 to 3600
+  --out <file>      write the JSON lines to a file too
+  --store <dir>     where stores are made; not in memory (tmpfs)
+  --profile <dir>   server processes write CPU profiles there
+  --help            this text
+`;
+
+const SECONDS_MIN = 0.05;
+const SECONDS_MAX = 3600;
+
+class UsageError extends Error {}
+
+async function main(): Promise<void> {
+  const { values, positionals } = readArguments();
+  const [name, ...rest] = positionals;
+  if (values.help || name === undefined) {
+    process.stdout.write(usage);
+    return;
+  }
+  const entry = Object.hasOwn(benches, name) ? benches[name] : undefined;
+  if (entry === undefined || rest.length > 0) {
+    throw new UsageError(
+      `no bench "${positionals.join(" ")}"; there are: ${Object.keys(benches).join(", ")}`,
+    );
+  }
+  const bench = await entry.load();
+  const seconds = values.seconds === undefined ? bench.secondsDefault : Number(values.seconds);
+  if (!(seconds >= SECONDS_MIN && seconds <= SECONDS_MAX)) {
+    throw new UsageError(`--seconds is "${values.seconds ?? ""}", must be ${SECONDS_MIN} to ${SECONDS_MAX}`);
+  }
+  const storeRoot = values.store ?? defaultStoreRoot();
+  mkdirSync(storeRoot, { recursive: true });
+  checkStoreRoot(storeRoot);
+  const options: BenchOptions = {
+    caseFilter: values.case ?? "",
+    seconds,
+    storeRoot,
+    profileDirectory: values.profile,
+  };
+  const environment = describeEnvironment({ storeRoot, settings: { seconds, ...bench.settings } });
+  await report(bench, options, { environment, json: values.json, outPath: values.out });
+}
+
+function readArguments() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        json: { type: "boolean", default: false },
+        case: { type: "string" },
+        seconds: { type: "string" },
+        out: { type: "string" },
+        store: { type: "string" },
+        profile: { type: "string" },
+        help: { type: "boolean", default: false },
+      },
+    });
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+async function report(
+  bench: Bench,
+  options: BenchOptions,
+  {
+    environment,
+    json,
+    outPath,
+  }: { environment: BenchEnvironment; json: boolean; outPath: string | undefined },
+): Promise<void> {
+  const table = new TablePrinter((line) => process.stdout.write(`${line}\n`));
+  if (!json) table.printEnvironment(environment);
+  if (outPath !== undefined) writeFileSync(outPath, "");
+  let recordCount = 0;
+  for await (const record of bench.run(options)) {
+    recordCount += 1;
+    const line = `${JSON.stringify({ ...record, environment } satisfies BenchRecordLine)}\n`;
+    if (outPath !== undefined) appendFileSync(outPath, line);
+    if (json) process.stdout.write(line);
+    else table.print(record);
+  }
+  if (recordCount === 0) throw new UsageError(`no case of "${bench.name}" contains "${options.caseFilter}"`);
+}
+
+type BenchRecordLine = { readonly environment: BenchEnvironment } & {
+  readonly [key in keyof BenchRecord]: unknown;
+};
+
+try {
+  await main();
+} catch (error) {
+  const isUsage = error instanceof UsageError;
+  process.stderr.write(isUsage ? `bench: ${error.message}\n` : `bench: ${describe(error)}\n`);
+  process.exitCode = isUsage ? 2 : 1;
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

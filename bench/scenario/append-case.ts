@@ -1,0 +1,224 @@
+import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import path from "node:path";
+import { MESSAGE_OVERHEAD_BYTES } from "../../src/core/limits.ts";
+import {
+  emptyExportDefinition,
+  Persistence,
+  STREAM_SEGMENT_SIZE_DEFAULT,
+  StrategyOnFull,
+  type MessageStreamInfo,
+} from "../../src/core/stream-definition.ts";
+import {
+  decodeCreateMessageStreamResponse,
+  encodeCreateMessageStream,
+} from "../../src/wire/create-message-stream.ts";
+import {
+  decodeDescribeMessageStreamResponse,
+  encodeDescribeMessageStream,
+} from "../../src/wire/describe-message-stream.ts";
+import { decodeOpenStreamResult, encodeOpenStream } from "../../src/wire/open-stream-layout.ts";
+import type { DataSet } from "../data-set.ts";
+import { AppendPipeline } from "./append-pipeline.ts";
+import { FrameArena } from "./frame-arena.ts";
+import { FrameSocket } from "./frame-socket.ts";
+import { ServerProcess } from "./server-process.ts";
+import type { CaseEnd, CostedSlice, RunningCase } from "./slice.ts";
+
+export const STREAM_NAME = "bench";
+const WEBSOCKET_PATH = "/v1/ws";
+const WEBSOCKET_PROTOCOL = "millrace.v1";
+const MIB = 1024 * 1024;
+/** Bounds what a run may leave on the disk, and in memory; the oldest segments make room. */
+export const FILE_STREAM_BYTES_MAX = 1024 * MIB;
+const MEMORY_STREAM_BYTES_MAX = 64 * MIB;
+
+export interface EngineOptions {
+  /** The program that is measured: `serve --json` is asked of it. */
+  readonly engineScript: string;
+  readonly storeRoot: string;
+  readonly nodeArgs: readonly string[];
+}
+
+export interface StreamOptions {
+  readonly persistence: Persistence;
+  readonly flushOnWrite: boolean;
+}
+
+export interface AppendCaseOptions extends EngineOptions, StreamOptions {
+  readonly dataSet: DataSet;
+  /** Undefined: one message a frame. */
+  readonly batchBytes: number | undefined;
+  readonly framesInFlightMax: number;
+  readonly framesPerWrite: number;
+}
+
+/** An engine process on a fresh store. */
+export class BenchEngine {
+  readonly server: ServerProcess;
+  readonly storeDirectory: string;
+
+  private constructor(server: ServerProcess, storeDirectory: string) {
+    this.server = server;
+    this.storeDirectory = storeDirectory;
+  }
+
+  static async start({ engineScript, storeRoot, nodeArgs }: EngineOptions): Promise<BenchEngine> {
+    const storeDirectory = mkdtempSync(path.join(storeRoot, "millrace-bench-"));
+    try {
+      const server = await ServerProcess.start({
+        script: engineScript,
+        args: ["serve", "--json"],
+        nodeArgs,
+        env: {
+          STREAM_MANAGER_STORE_ROOT_DIR: storeDirectory,
+          STREAM_MANAGER_SERVER_PORT: "0",
+          STREAM_MANAGER_AUTHENTICATE_CLIENT: "false",
+        },
+      });
+      return new BenchEngine(server, storeDirectory);
+    } catch (error) {
+      rmSync(storeDirectory, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  get url(): string {
+    return `ws://${this.server.host}:${this.server.port}${WEBSOCKET_PATH}`;
+  }
+
+  async connect(): Promise<FrameSocket> {
+    return FrameSocket.connect(this.url, WEBSOCKET_PROTOCOL);
+  }
+
+  /** Bytes of all segment files, as their sizes say. */
+  segmentBytes(): number {
+    const names = readdirSync(this.storeDirectory, { recursive: true, encoding: "utf8" });
+    return names
+      .filter((name) => name.endsWith(".lz4"))
+      .reduce((sum, name) => sum + statSync(path.join(this.storeDirectory, name)).size, 0);
+  }
+
+  async stop(): Promise<void> {
+    try {
+      await this.server.stop();
+    } finally {
+      this.#removeStore();
+    }
+  }
+
+  async kill(): Promise<void> {
+    await this.server.kill();
+    this.#removeStore();
+  }
+
+  #removeStore(): void {
+    rmSync(this.storeDirectory, { recursive: true, force: true });
+  }
+}
+
+/** Creates the stream of the bench. */
+export async function createStream(socket: FrameSocket, options: StreamOptions): Promise<void> {
+  const isFile = options.persistence === Persistence.File;
+  const reply = await socket.request(
+    encodeCreateMessageStream({
+      requestId: "create",
+      definition: {
+        name: STREAM_NAME,
+        maxSize: isFile ? FILE_STREAM_BYTES_MAX : MEMORY_STREAM_BYTES_MAX,
+        streamSegmentSize: STREAM_SEGMENT_SIZE_DEFAULT,
+        strategyOnFull: StrategyOnFull.OverwriteOldestData,
+        persistence: options.persistence,
+        flushOnWrite: options.flushOnWrite,
+        exportDefinition: emptyExportDefinition,
+      },
+    }),
+  );
+  const { status, errorMessage } = decodeCreateMessageStreamResponse(reply);
+  if (status !== 0) throw new Error(`cannot create the stream: status ${status}, ${errorMessage}`);
+}
+
+export async function describeStream(socket: FrameSocket): Promise<MessageStreamInfo> {
+  const reply = await socket.request(
+    encodeDescribeMessageStream({ requestId: "describe", name: STREAM_NAME }),
+  );
+  const { status, errorMessage, messageStreamInfo } = decodeDescribeMessageStreamResponse(reply);
+  if (!messageStreamInfo) throw new Error(`cannot describe the stream: status ${status}, ${errorMessage}`);
+  return messageStreamInfo;
+}
+
+/** Fails a bench whose engine does not have all that it acknowledged. */
+export function checkNewest(info: MessageStreamInfo, acknowledgedMessages: number): void {
+  const { newestSequenceNumber } = info.storageStatus;
+  if (newestSequenceNumber !== acknowledgedMessages - 1) {
+    throw new Error(
+      `messages are lost: ${acknowledgedMessages} acknowledged, the newest is number ${newestSequenceNumber}`,
+    );
+  }
+}
+
+/** Bytes on disk for each payload byte that the stream holds: whole segments make room, so both cover the same messages. */
+export function bytesPerAcceptedByte(segmentBytes: number, info: MessageStreamInfo): number {
+  const { oldestSequenceNumber, newestSequenceNumber, totalBytes } = info.storageStatus;
+  const messageCount = newestSequenceNumber - oldestSequenceNumber + 1;
+  return segmentBytes / (totalBytes - messageCount * MESSAGE_OVERHEAD_BYTES);
+}
+
+/** Starts an engine, and appends frames that are encoded beforehand. */
+export async function startAppendCase(options: AppendCaseOptions): Promise<RunningCase> {
+  const engine = await BenchEngine.start(options);
+  try {
+    const socket = await engine.connect();
+    await createStream(socket, options);
+    const opened = decodeOpenStreamResult(
+      await socket.request(encodeOpenStream({ requestId: 1, name: STREAM_NAME })),
+    );
+    if (opened.status !== 0) {
+      throw new Error(`cannot open the stream: status ${opened.status}, ${opened.errorMessage}`);
+    }
+    const { framesInFlightMax, framesPerWrite, batchBytes, persistence } = options;
+    const { messages } = options.dataSet;
+    const arena = new FrameArena({ messages, handle: opened.handle, batchBytes, framesPerWrite });
+    const { nextSequence } = opened;
+    const pipeline = new AppendPipeline({ socket, arena, framesInFlightMax, framesPerWrite, nextSequence });
+    return {
+      measure: async (seconds) => measureCosts(engine.server, async () => pipeline.run(seconds)),
+      finish: async () => finish({ engine, socket, pipeline, persistence }),
+      abandon: async () => engine.kill(),
+    };
+  } catch (error) {
+    await engine.kill();
+    throw error;
+  }
+}
+
+async function finish(run: {
+  engine: BenchEngine;
+  socket: FrameSocket;
+  pipeline: AppendPipeline;
+  persistence: Persistence;
+}): Promise<CaseEnd> {
+  const { engine, socket, pipeline, persistence } = run;
+  const info = await describeStream(socket);
+  checkNewest(info, pipeline.acknowledgedMessages);
+  const isFile = persistence === Persistence.File;
+  const end = {
+    rssMib: engine.server.residentPeakMib(),
+    bytesPerAcceptedByte: isFile ? bytesPerAcceptedByte(engine.segmentBytes(), info) : null,
+  };
+  await socket.close();
+  await engine.stop();
+  return end;
+}
+
+/** Adds to a slice what server and driver spent on it. */
+export async function measureCosts<T extends object>(
+  server: ServerProcess,
+  measure: () => Promise<T>,
+): Promise<T & Pick<CostedSlice, "cpuS">> {
+  const driverStart = process.cpuUsage();
+  const serverStartS = server.cpuSeconds();
+  const slice = await measure();
+  const driver = process.cpuUsage(driverStart);
+  const cpuS = server.cpuSeconds() - serverStartS + (driver.user + driver.system) / 1e6;
+  return { ...slice, cpuS };
+}

@@ -1,0 +1,135 @@
+import { decodeAppendBatchResult } from "../../src/wire/append-batch-result-layout.ts";
+import { Operation } from "../../src/wire/operation.ts";
+import { Samples } from "../statistics.ts";
+import type { FrameArena } from "./frame-arena.ts";
+import type { FrameSocket } from "./frame-socket.ts";
+import type { Slice } from "./slice.ts";
+
+const STALL_DEADLINE_MS = 30_000;
+
+export interface AppendPipelineOptions {
+  readonly socket: FrameSocket;
+  readonly arena: FrameArena;
+  /** Frames sent and not yet acknowledged, at most; 1 waits for each answer. */
+  readonly framesInFlightMax: number;
+  /** Frames that leave in one write to the socket. */
+  readonly framesPerWrite: number;
+  /** The number that the first message must get. */
+  readonly nextSequence: number;
+}
+
+/**
+ * Keeps a bounded window of AppendBatch frames in flight, and believes nothing: every answer must be a success, come in the
+ * order of the requests, and carry the sequence number that follows from all before.
+ */
+export class AppendPipeline {
+  readonly #options: AppendPipelineOptions;
+  readonly #sentAtMs: Float64Array;
+  #sentFrames = 0;
+  #acknowledgedFrames = 0;
+  #acknowledgedMessages = 0;
+  #acknowledgedBytes = 0;
+  #expectedSequence: number;
+
+  constructor(options: AppendPipelineOptions) {
+    const { framesInFlightMax, framesPerWrite, arena } = options;
+    if (framesInFlightMax + framesPerWrite > arena.frameCount && framesInFlightMax > 1) {
+      throw new Error(`a window of ${framesInFlightMax} frames needs more than ${arena.frameCount} frames`);
+    }
+    this.#options = options;
+    this.#sentAtMs = new Float64Array(arena.frameCount);
+    this.#expectedSequence = options.nextSequence;
+  }
+
+  /** Messages of all slices that were acknowledged. */
+  get acknowledgedMessages(): number {
+    return this.#acknowledgedMessages;
+  }
+
+  get acknowledgedBytes(): number {
+    return this.#acknowledgedBytes;
+  }
+
+  /** Sends for `seconds`, then waits for what is still in flight; the time of that counts. */
+  async run(seconds: number): Promise<Slice> {
+    const { socket } = this.#options;
+    const latenciesUs = new Samples();
+    const startMessages = this.#acknowledgedMessages;
+    const startBytes = this.#acknowledgedBytes;
+    const startMs = performance.now();
+    const endMs = startMs + seconds * 1000;
+    let watchdog: NodeJS.Timeout | undefined;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        if (socket.failure) throw socket.failure;
+        socket.onFailure = reject;
+        socket.onMessage = (data) => {
+          try {
+            this.#onResults(data, latenciesUs);
+            this.#fillWindow(endMs);
+            if (this.#sentFrames === this.#acknowledgedFrames && performance.now() >= endMs) resolve();
+          } catch (error) {
+            reject(error instanceof Error ? error : new Error(String(error)));
+          }
+        };
+        let seenFrames = -1;
+        watchdog = setInterval(() => {
+          if (seenFrames === this.#acknowledgedFrames) {
+            reject(
+              new Error(`no answer for ${STALL_DEADLINE_MS} ms: ${this.#sentFrames - seenFrames} in flight`),
+            );
+          }
+          seenFrames = this.#acknowledgedFrames;
+        }, STALL_DEADLINE_MS);
+        this.#fillWindow(endMs);
+      });
+    } finally {
+      clearInterval(watchdog);
+      socket.onMessage = () => undefined;
+      socket.onFailure = () => undefined;
+    }
+    return {
+      elapsedS: (performance.now() - startMs) / 1000,
+      messageCount: this.#acknowledgedMessages - startMessages,
+      payloadBytes: this.#acknowledgedBytes - startBytes,
+      latenciesUs,
+    };
+  }
+
+  #fillWindow(endMs: number): void {
+    const { arena, socket, framesInFlightMax, framesPerWrite } = this.#options;
+    while (this.#sentFrames - this.#acknowledgedFrames + framesPerWrite <= framesInFlightMax) {
+      const nowMs = performance.now();
+      if (nowMs >= endMs) return;
+      const from = this.#sentFrames % arena.frameCount;
+      for (let frame = from; frame < from + framesPerWrite; frame++) {
+        arena.setRequestId(frame, this.#sentFrames >>> 0);
+        this.#sentFrames += 1;
+      }
+      this.#sentAtMs[from] = nowMs;
+      socket.socket.write(arena.view(from, from + framesPerWrite));
+    }
+  }
+
+  #onResults(data: Buffer, latenciesUs: Samples): void {
+    const { arena, framesPerWrite } = this.#options;
+    if (data[0] !== Operation.AppendBatchResult) throw new Error(`unexpected operation ${data[0] ?? "none"}`);
+    const nowMs = performance.now();
+    decodeAppendBatchResult(data, (requestId, status, firstSequence, errorMessage) => {
+      const frame = this.#acknowledgedFrames % arena.frameCount;
+      if (status !== 0) throw new Error(`request ${requestId} failed with status ${status}: ${errorMessage}`);
+      if (requestId !== this.#acknowledgedFrames >>> 0 || this.#acknowledgedFrames >= this.#sentFrames) {
+        throw new Error(`answer to request ${requestId}, the next is ${this.#acknowledgedFrames >>> 0}`);
+      }
+      if (firstSequence !== this.#expectedSequence) {
+        throw new Error(`request ${requestId} got sequence ${firstSequence} for ${this.#expectedSequence}`);
+      }
+      // One sample a write: the frames of one write share their fate.
+      if (frame % framesPerWrite === 0) latenciesUs.add((nowMs - this.#sentAtMs[frame]!) * 1000);
+      this.#acknowledgedFrames += 1;
+      this.#expectedSequence += arena.messageCounts[frame]!;
+      this.#acknowledgedMessages += arena.messageCounts[frame]!;
+      this.#acknowledgedBytes += arena.payloadBytes[frame]!;
+    });
+  }
+}

@@ -1,0 +1,36 @@
+import type { Samples } from "../statistics.ts";
+
+/** One uninterrupted measurement of a case. */
+export interface Slice {
+  readonly elapsedS: number;
+  readonly messageCount: number;
+  readonly payloadBytes: number;
+  /** Microseconds from the send to the acknowledgement; empty where nothing is acknowledged. */
+  readonly latenciesUs: Samples;
+}
+
+/** A slice and what it cost. */
+export interface CostedSlice extends Slice {
+  /** User and system time of server and driver together. */
+  readonly cpuS: number;
+}
+
+/** What can be said of a case once it is over. */
+export interface CaseEnd {
+  readonly rssMib: number;
+  readonly bytesPerAcceptedByte: number | null;
+}
+
+/** A case with its server and connection. */
+export interface RunningCase {
+  measure(seconds: number): Promise<CostedSlice>;
+  /** Checks that the server has what it acknowledged, and stops it. */
+  finish(): Promise<CaseEnd>;
+  /** After a failure: leaves nothing running. */
+  abandon(): Promise<void>;
+}
+
+export interface ScenarioCase {
+  readonly name: string;
+  readonly start: () => Promise<RunningCase>;
+}

@@ -1,0 +1,105 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { describe, it } from "node:test";
+import { createInferenceDataSet } from "../../bench/data-set.ts";
+import { median, Samples } from "../../bench/statistics.ts";
+import { encodeWebSocketHeader, FrameArena } from "../../bench/scenario/frame-arena.ts";
+import {
+  checkMessages,
+  createAppendBatchHeader,
+  readAppendBatchHeader,
+} from "../../src/wire/append-batch-layout.ts";
+
+describe("createInferenceDataSet", () => {
+  it("gives JSON of 160 B on average, always the same", () => {
+    const { messages, payloadBytes } = createInferenceDataSet(20_000);
+    const meanBytes = payloadBytes / messages.length;
+    assert.ok(Math.abs(meanBytes - 160) < 1, `${meanBytes} B`);
+    const hash = createHash("sha256");
+    for (const message of messages) {
+      assert.equal(typeof JSON.parse(Buffer.from(message).toString()), "object");
+      hash.update(message);
+    }
+    // Results are compared over the years: whoever changes the data set makes a new one.
+    assert.equal(hash.digest("hex").slice(0, 16), "6b75f05554d4d187");
+  });
+});
+
+describe("FrameArena", () => {
+  const { messages } = createInferenceDataSet(1000);
+
+  for (const batchBytes of [undefined, 4096, 65_536]) {
+    it(`puts whole AppendBatch frames of ${batchBytes ?? "one message"} into WebSocket frames`, () => {
+      const arena = new FrameArena({ messages, handle: 7, batchBytes, framesPerWrite: 2 });
+      const header = createAppendBatchHeader();
+      const found: Buffer[] = [];
+      for (let frame = 0; frame < arena.frameCount; frame++) {
+        arena.setRequestId(frame, 40 + frame);
+        const view = arena.view(frame, frame + 1);
+        const headerBytes = webSocketHeaderBytes(view);
+        const body = view.subarray(headerBytes);
+        assert.deepEqual(view.subarray(0, headerBytes), encodeWebSocketHeader(body.length));
+        assert.ok(batchBytes === undefined || body.length <= batchBytes);
+        readAppendBatchHeader(body, header);
+        assert.deepEqual([header.handle, header.requestId], [7, 40 + frame]);
+        assert.equal(header.messageCount, arena.messageCounts[frame]);
+        const payloadBytes = checkMessages(body, header.messagesAt, body.length, header.messageCount);
+        assert.equal(payloadBytes, arena.payloadBytes[frame]);
+        found.push(...payloads(body.subarray(header.messagesAt)));
+      }
+      assert.equal(arena.frameCount % 2, 0);
+      assert.deepEqual(
+        found,
+        messages.slice(0, found.length).map((message) => Buffer.from(message)),
+      );
+    });
+  }
+});
+
+/** RFC 6455 5.2, by another way than the encoder's. */
+function webSocketHeaderBytes(frame: Buffer): number {
+  assert.equal(frame[0], 0x82);
+  const short = frame[1]! - 0x80;
+  const [headerBytes, length] =
+    short < 126
+      ? [6, short]
+      : short === 126
+        ? [8, frame.readUInt16BE(2)]
+        : [14, Number(frame.readBigUInt64BE(2))];
+  assert.equal(frame.length, headerBytes + length);
+  assert.equal(frame.readUInt32LE(headerBytes - 4), 0, "the masking key");
+  return headerBytes;
+}
+
+function payloads(bytes: Buffer): Buffer[] {
+  const found: Buffer[] = [];
+  for (let at = 0; at < bytes.length;) {
+    const end = at + 4 + bytes.readUInt32LE(at);
+    found.push(bytes.subarray(at + 4, end));
+    at = end;
+  }
+  return found;
+}
+
+describe("Samples", () => {
+  it("gives percentiles by nearest rank, of more values than it first had room for", () => {
+    const samples = new Samples();
+    assert.equal(samples.percentile(0.5), undefined);
+    for (let value = 10_000; value >= 1; value--) samples.add(value);
+    assert.deepEqual(
+      [0, 0.5, 0.99, 1].map((fraction) => samples.percentile(fraction)),
+      [1, 5000, 9900, 10_000],
+    );
+    const more = new Samples();
+    more.addAll(samples);
+    assert.equal(more.count, 10_000);
+  });
+});
+
+describe("median", () => {
+  it("is the middle value, or the mean of the two in the middle", () => {
+    assert.equal(median([9, 1, 5]), 5);
+    assert.equal(median([8, 1, 4, 2]), 3);
+    assert.throws(() => median([]));
+  });
+});
