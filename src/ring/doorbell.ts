@@ -21,7 +21,9 @@ export class Doorbell {
 
   /** Wakes the sleeper if there is one. Call after the record is visible. */
   ring(): void {
-    if (Atomics.load(this.#words, ARMED_INDEX) === 1) this.ringAlways();
+    if (Atomics.load(this.#words, ARMED_INDEX) === 0) return;
+    // Only the first ring of a sleep wakes: the sleeper needs its time to get up, and each further system call would be for nothing.
+    if (Atomics.exchange(this.#words, ARMED_INDEX, 0) === 1) this.ringAlways();
   }
 
   /** Wakes a sleeper, or keeps the next `wait` from sleeping. For control messages, which no ring shows. */
@@ -48,7 +50,7 @@ export class Doorbell {
     this.disarm();
   }
 
-  /** Resolves when rung, without blocking and without keeping the process alive; undefined when rung already. Stays armed. */
+  /** Resolves when rung, without blocking and without keeping the process alive; undefined when rung already. Armed until rung. */
   waitAsync(ticket: number, timeoutMs: number): Promise<unknown> | undefined {
     const result = Atomics.waitAsync(this.#words, SIGNAL_INDEX, ticket, timeoutMs);
     return result.async ? result.value : undefined;

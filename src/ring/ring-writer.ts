@@ -1,5 +1,4 @@
 import { assert } from "../core/assert.ts";
-import type { Doorbell } from "./doorbell.ts";
 import {
   COUNTERS_INDEX,
   DATA_OFFSET_BYTES,
@@ -14,6 +13,11 @@ import {
   ringCapacity,
 } from "./ring-layout.ts";
 
+/** Told after each record; may wake the reader later, if it is certain to. */
+export interface ReaderDoorbell {
+  ring(): void;
+}
+
 /** The writing half of a ring. Never blocks and never throws for want of room: `claim` then answers -1. */
 export class RingWriter {
   /** The whole shared memory; a claimed body is `bytes[at, at + length)`. */
@@ -21,13 +25,13 @@ export class RingWriter {
   readonly recordBytesMax: number;
   readonly #words: Int32Array;
   readonly #capacityBytes: number;
-  readonly #readerDoorbell: Doorbell;
+  readonly #readerDoorbell: ReaderDoorbell;
   #tail: number;
   /** The reader's position when last looked at: reading it each time would bounce its cache line between the cores. */
   #headSeen: number;
   #claimedBytes = 0;
 
-  constructor(memory: SharedArrayBuffer, readerDoorbell: Doorbell) {
+  constructor(memory: SharedArrayBuffer, readerDoorbell: ReaderDoorbell) {
     this.bytes = Buffer.from(memory);
     this.#words = new Int32Array(memory);
     this.#capacityBytes = ringCapacity(memory);

@@ -144,3 +144,24 @@ test("a doorbell nobody armed is not counted as a wake-up", () => {
   doorbell.ring();
   assert.equal(doorbell.wakeUpCount, 0);
 });
+
+test("Doorbell.ring wakes one sleep once, however often it is called", async () => {
+  const doorbell = new Doorbell();
+  doorbell.ring();
+  assert.equal(doorbell.wakeUpCount, 0, "nobody sleeps");
+  const rung = doorbell.waitAsync(doorbell.arm(), Infinity);
+  doorbell.ring();
+  doorbell.ring();
+  assert.equal(doorbell.wakeUpCount, 1);
+  assert.equal(await rung, "ok");
+  doorbell.arm();
+  doorbell.ring();
+  assert.equal(doorbell.wakeUpCount, 2, "the next sleep is woken again");
+});
+
+test("Doorbell.waitAsync does not sleep when rung between arm and wait", () => {
+  const doorbell = new Doorbell();
+  const ticket = doorbell.arm();
+  doorbell.ring();
+  assert.equal(doorbell.waitAsync(ticket, Infinity), undefined);
+});
