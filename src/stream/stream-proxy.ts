@@ -68,6 +68,7 @@ export class StreamProxy {
   >();
   readonly #head = Buffer.alloc(APPEND_HEAD_BYTES + MESSAGE_LENGTH_BYTES);
   #nextControlId = 1;
+  #isRingDue = false;
   #isClosing = false;
   #isDead = false;
 
@@ -75,7 +76,7 @@ export class StreamProxy {
     this.#options = options;
     const downRing = allocateRing(options.ringBytes);
     const upRing = allocateRing(options.ringBytes);
-    this.#down = new RingSender(new RingWriter(downRing, this.#workerDoorbell));
+    this.#down = new RingSender(new RingWriter(downRing, { ring: () => this.#ringAtEndOfTurn() }));
     this.#up = new RingReader(upRing, this.#workerDoorbell);
     const workerData: StreamWorkerData = {
       workerIndex: options.workerIndex,
@@ -231,6 +232,19 @@ export class StreamProxy {
   /** Ends the thread at once; for a worker that does not answer. */
   async terminate(): Promise<void> {
     await this.#worker.terminate();
+  }
+
+  /**
+   * A chunk from a socket holds hundreds of small frames. A worker awake sees each of them at once; one asleep is woken when
+   * all of them are in the ring, by one system call, and makes one block of them.
+   */
+  #ringAtEndOfTurn(): void {
+    if (this.#isRingDue) return;
+    this.#isRingDue = true;
+    queueMicrotask(() => {
+      this.#isRingDue = false;
+      this.#workerDoorbell.ring();
+    });
   }
 
   #writeAppendHead(
