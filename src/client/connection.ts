@@ -49,6 +49,7 @@ export class Connection {
   readonly #onClose: (error: MillraceError) => void;
   #socket: Socket | undefined;
   #isOpen = true;
+  #hasReceived = false;
   #lastRequestId = 0;
   readonly #calls = new Map<string, Pending>();
   readonly #opens = new Map<
@@ -79,6 +80,11 @@ export class Connection {
 
   get isOpen(): boolean {
     return this.#isOpen;
+  }
+
+  /** Whether the peer has ever answered: one that only accepts and closes is not back yet. */
+  get hasReceived(): boolean {
+    return this.#hasReceived;
   }
 
   /** Asks and waits. @throws {MillraceError} the engine's refusal, CONNECTION_CLOSED, UNKNOWN_OUTCOME when the time is over */
@@ -193,6 +199,7 @@ export class Connection {
 
   #onFrame(frame: Uint8Array): void {
     if (!this.#isOpen) return;
+    this.#hasReceived = true;
     try {
       this.#dispatch(frame);
     } catch (thrown) {

@@ -227,13 +227,13 @@ export class MillraceClient {
     // It may have broken before this line was reached.
     if (!connection.isOpen) throw new MillraceError("CONNECT_FAILED", "Connection closed at once");
     this.#connection = connection;
-    this.#attempt = 0;
     for (const waiting of this.#waiting.splice(0)) waiting.resolve(connection);
     for (const dependent of this.#dependents) dependent.onConnected();
   }
 
   #onLost(error: MillraceError): void {
     if (!this.#connection || this.#closeError) return;
+    if (this.#connection.hasReceived) this.#attempt = 0;
     this.#connection = undefined;
     for (const dependent of this.#dependents) dependent.onDisconnected();
     this.#options.onDisconnected?.(error);

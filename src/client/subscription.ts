@@ -101,10 +101,28 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage>, Sub
 
   /** @throws {MillraceError} the reason why the engine ended the subscription */
   async next(): Promise<IteratorResult<ReceivedMessage, undefined>> {
-    for (;;) {
-      if (this.#messageIndex < this.#messages.length) {
-        return { done: false, value: this.#messages[this.#messageIndex++]! };
-      }
+    // Asked again after each wait: another call of next may have been faster.
+    while (this.#messageIndex === this.#messages.length) {
+      if (!(await this.#fill())) return { done: true, value: undefined };
+    }
+    return { done: false, value: this.#messages[this.#messageIndex++]! };
+  }
+
+  /**
+   * All messages of the next frame at once, undefined at the end: for a reader to whom a promise for each message is too
+   * dear. May be mixed with `next`. @throws {MillraceError} as `next` does
+   */
+  async nextBatch(): Promise<readonly ReceivedMessage[] | undefined> {
+    while (this.#messageIndex === this.#messages.length) if (!(await this.#fill())) return undefined;
+    const batch = this.#messageIndex === 0 ? this.#messages : this.#messages.slice(this.#messageIndex);
+    this.#messages = [];
+    this.#messageIndex = 0;
+    return batch;
+  }
+
+  /** Waits until there are messages to give out. @returns false at the end */
+  async #fill(): Promise<boolean> {
+    while (this.#messageIndex === this.#messages.length) {
       this.#finishFrame();
       const frame = this.#frames.shift();
       if (frame) {
@@ -112,9 +130,10 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage>, Sub
         continue;
       }
       if (this.#failure) throw this.#failure;
-      if (this.#isEnded) return { done: true, value: undefined };
+      if (this.#isEnded) return false;
       await new Promise<void>((resolve) => this.#sleepers.push(resolve));
     }
+    return true;
   }
 
   /** Ends the subscription; a `next` that waits resolves as done. */

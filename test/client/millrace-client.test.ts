@@ -235,6 +235,20 @@ describe("MillraceClient", () => {
     assert.equal(environment.timerCount, 0);
   });
 
+  it("lets the pauses grow while the engine only accepts and closes", async () => {
+    const { environment, client } = await open();
+    environment.cut();
+    for (let round = 0; round < 8; round++) {
+      await environment.advance(5100);
+      environment.cut();
+    }
+    const { connects } = environment;
+    await environment.advance(500);
+    assert.equal(environment.connects, connects, "no try within half a second");
+    await environment.advance(100_000);
+    assert.deepEqual(await client.listStreams(), ["s"]);
+  });
+
   it("drops a connection whose peer does not speak the protocol, and makes a new one", async () => {
     const { environment, client, lost } = await open();
     environment.sendRaw(Uint8Array.of(Operation.AppendBatchResult, 0, 1, 0));

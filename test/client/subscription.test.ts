@@ -102,6 +102,38 @@ describe("Subscription", () => {
     }
   });
 
+  it("gives each message to one of several calls of next that wait together", async () => {
+    const { store, subscribe } = await open();
+    const subscription = await subscribe();
+    const nexts = Array.from({ length: 4 }, () => subscription.next());
+    await settled();
+    for (let message = 0; message < 4; message++) {
+      store(1);
+      await settled();
+    }
+    const sequences = (await Promise.all(nexts)).map(({ value }) => value?.sequence);
+    assert.deepEqual(sequences.sort(), [0, 1, 2, 3]);
+  });
+
+  it("gives the messages of a frame at once to nextBatch, also in turns with next", async () => {
+    const { store, subscribe } = await open();
+    store(25);
+    const subscription = await subscribe();
+    const sequences = [(await subscription.next()).value?.sequence];
+    while (sequences.length < 25) {
+      const batch = await subscription.nextBatch();
+      assert.ok(batch && batch.length > 1);
+      sequences.push(...batch.map(({ sequence }) => sequence));
+    }
+    assert.deepEqual(
+      sequences,
+      Array.from({ length: 25 }, (_, sequence) => sequence),
+    );
+    const last = subscription.nextBatch();
+    subscription.close();
+    assert.equal(await last, undefined);
+  });
+
   it("tells of messages that are gone", async () => {
     const { stream, store, subscribe } = await open();
     store(10);
