@@ -22,9 +22,9 @@ const NOT_INSTALLED =
  */
 export async function startEmulator(
   processes: ChildProcesses,
-  { streamNames, moduleName = "kinesalite" }: { streamNames: readonly string[]; moduleName?: string },
+  streamNames: readonly string[],
 ): Promise<KinesisAccess> {
-  if (!isInstalled(moduleName)) throw new UsageError(NOT_INSTALLED + streamNames.join(" and "));
+  if (!isInstalled()) throw new UsageError(NOT_INSTALLED + streamNames.join(" and "));
   const child = fork(new URL("./demo-emulator-process.js", import.meta.url), {
     stdio: ["ignore", "ignore", "inherit", "ipc"],
   });
@@ -38,9 +38,9 @@ export async function startEmulator(
   return { endpoint: `http://127.0.0.1:${port}`, region: "us-east-1", credentials };
 }
 
-function isInstalled(moduleName: string): boolean {
+function isInstalled(): boolean {
   try {
-    import.meta.resolve(moduleName);
+    import.meta.resolve("kinesalite");
     return true;
   } catch {
     return false;

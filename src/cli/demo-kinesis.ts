@@ -47,6 +47,23 @@ export async function createKinesisStream(
   throw new Error(`Kinesis stream "${name}" is not ready after ${ACTIVE_DEADLINE_MS} ms`);
 }
 
+/** @throws when the stream cannot be read here: better now than after the run */
+export async function checkKinesisStream(
+  client: KinesisClient,
+  { name, endpoint }: { name: string; endpoint: string },
+): Promise<void> {
+  try {
+    await client.send(new ListShardsCommand({ StreamName: name }));
+  } catch (error) {
+    const reason = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    throw new Error(
+      `Cannot use Kinesis stream "${name}" at ${endpoint}: ${reason}. ` +
+        `To make it: aws kinesis create-stream --stream-name ${name} --shard-count 1`,
+      { cause: error },
+    );
+  }
+}
+
 export interface ReadBackOptions {
   readonly name: string;
   /** Unix milliseconds; older records are left alone. */

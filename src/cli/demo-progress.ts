@@ -16,6 +16,8 @@ export class Progress {
   readonly #clock: Clock;
   #isLineOpen = false;
   #last = "";
+  /** The last state that stands on a line of its own. */
+  #written = "";
   #plainAfterMs = Number.NEGATIVE_INFINITY;
 
   constructor(output: Writable, clock: Clock) {
@@ -27,8 +29,8 @@ export class Progress {
   update(text: string): void {
     this.#last = text;
     if (this.#output.isTTY === true) {
-      // The last column stays free: a full line would wrap, and could not be written again.
-      const columns = (this.#output.columns ?? COLUMNS_DEFAULT) - 1;
+      // The last column stays free: a full line would wrap, and could not be written again. A terminal may say it has none.
+      const columns = (this.#output.columns || COLUMNS_DEFAULT) - 1;
       this.#output.write(CLEAR_LINE + text.slice(0, columns));
       this.#isLineOpen = true;
       return;
@@ -37,6 +39,7 @@ export class Progress {
     if (nowMs < this.#plainAfterMs) return;
     this.#plainAfterMs = nowMs + PLAIN_INTERVAL_MS;
     this.#output.write(`${text}\n`);
+    this.#written = text;
   }
 
   /** A line that stays. */
@@ -47,10 +50,10 @@ export class Progress {
 
   /** Leaves the last state as it stands. */
   settle(): void {
-    if (this.#last === "") return;
     if (this.#isLineOpen) this.#output.write("\n");
-    else this.#output.write(`${this.#last}\n`);
+    else if (this.#last !== this.#written) this.#output.write(`${this.#last}\n`);
     this.#isLineOpen = false;
+    this.#written = this.#last;
     this.#plainAfterMs = Number.NEGATIVE_INFINITY;
   }
 

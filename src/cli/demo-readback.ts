@@ -12,12 +12,16 @@ export interface ComparisonOptions {
   readonly run: string;
   /** File of the producer's journal. */
   readonly journal: string;
+  /** Told now and then how many messages have been compared. */
+  readonly show: (comparedCount: number) => void;
 }
+
+const SHOWN_EVERY = 1000;
 
 /** Reads a stream from its first message to the newest and compares each with what was sent. */
 export async function compareStream(
   client: MillraceClient,
-  { name, run, journal, newestSequence }: ComparisonOptions & { newestSequence: number },
+  { name, run, journal, show, newestSequence }: ComparisonOptions & { newestSequence: number },
 ): Promise<MessageComparison> {
   const comparison = new MessageComparison({
     run,
@@ -34,6 +38,7 @@ export async function compareStream(
   try {
     for await (const { sequence, payload } of subscription) {
       comparison.add(payload);
+      if (sequence % SHOWN_EVERY === 0) show(sequence);
       silence.refresh();
       if (sequence >= newestSequence) break;
     }
@@ -46,19 +51,23 @@ export async function compareStream(
 /** Reads a Kinesis stream and compares each record with what was sent. */
 export async function compareKinesis(
   client: KinesisClient,
-  { name, run, journal, sinceMs, isShared }: ComparisonOptions & { sinceMs: number; isShared: boolean },
+  { name, run, journal, show, sinceMs, isShared }: ComparisonOptions & { sinceMs: number; isShared: boolean },
 ): Promise<MessageComparison> {
   const comparison = new MessageComparison({
     run,
     journal: readFileSync(journal),
     ignoresOtherRuns: isShared,
   });
+  let comparedCount = 0;
   await readBack(client, {
     name,
     sinceMs,
     isPaced: isShared,
     onShard: () => comparison.beginPart(),
-    onRecord: (payload) => comparison.add(payload),
+    onRecord: (payload) => {
+      comparison.add(payload);
+      if (comparedCount++ % SHOWN_EVERY === 0) show(comparedCount - 1);
+    },
   });
   return comparison;
 }

@@ -8,7 +8,7 @@ import { ChildProcesses } from "./demo-child.ts";
 import { startEmulator } from "./demo-emulator.ts";
 import { engineEnvironment, startEngine, storedBytes, type DemoEngine } from "./demo-engine.ts";
 import { followExports } from "./demo-exports.ts";
-import { createKinesisStream, openKinesis, type KinesisAccess } from "./demo-kinesis.ts";
+import { checkKinesisStream, createKinesisStream, openKinesis, type KinesisAccess } from "./demo-kinesis.ts";
 import type { ProducerMessage, ProducerOrder, ProducerReport } from "./demo-producer.ts";
 import type { Progress } from "./demo-progress.ts";
 import { compareKinesis, compareStream } from "./demo-readback.ts";
@@ -106,10 +106,12 @@ export class DemoRun {
     const endpoint = env["AWS_ENDPOINT_URL_KINESIS"] ?? "";
     if (endpoint !== "") {
       const access = { endpoint, region: env["AWS_REGION"] ?? REGION_DEFAULT };
+      const client = this.#openClient(access);
+      for (const name of streamNames()) await checkKinesisStream(client, { name, endpoint });
       progress.note(`Kinesis    at ${endpoint}, streams ${streamNames().join(" and ")}`);
-      return { access, isEmulated: false, client: this.#openClient(access) };
+      return { access, isEmulated: false, client };
     }
-    const emulator = await startEmulator(this.#processes, { streamNames: streamNames() });
+    const emulator = await startEmulator(this.#processes, streamNames());
     const client = this.#openClient(emulator);
     for (const { name } of demoStreams) await createKinesisStream(client, { name, shardCount: SHARD_COUNT });
     progress.note(
@@ -170,15 +172,18 @@ export class DemoRun {
   ): Promise<PerStream<StreamOutcome>> {
     const { run, progress } = this.#options;
     const outcomeOf = async ({ key, name }: DemoStream): Promise<StreamOutcome> => {
+      const show = (place: string) => (comparedCount: number) => {
+        const counts = `${formatCount(comparedCount)} of ${formatCount(report.streams[key].appended)}`;
+        progress.update(`comparing ${name} with what was sent: ${place}, ${counts}`);
+      };
       const what = { name, run, journal: this.#journals[key] };
       const { newestSequence, isDrained, error } = states[key];
-      progress.update(`comparing ${name} with what was sent: the stream`);
-      const inStream = await compareStream(client, { ...what, newestSequence });
-      progress.update(`comparing ${name} with what was sent: Kinesis`);
+      const inStream = await compareStream(client, { ...what, newestSequence, show: show("stream") });
       const inKinesis = await compareKinesis(kinesis.client, {
         ...what,
         sinceMs: this.#startedMs - CLOCK_SKEW_MS,
         isShared: !kinesis.isEmulated,
+        show: show("Kinesis"),
       });
       const { appended, acknowledged, bytes, resent } = report.streams[key];
       return {

@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { systemClock } from "../core/clock.ts";
 import { randomHex, systemRandom } from "../core/random.ts";
 import { writeLine, type CommandContext } from "./command-context.ts";
@@ -16,6 +17,8 @@ const SECONDS_MAX = 24 * 60 * 60;
 const RATE_DEFAULT = 2000;
 const RATE_MAX = 1_000_000;
 const RUN_BYTES = 4;
+/** When a process dies, its broken connection is seen first, and its end, which says more, a moment later. */
+const CAUSE_GRACE_MS = 200;
 
 interface DemoFlags {
   readonly seconds: number;
@@ -72,9 +75,11 @@ async function demo(context: CommandContext, { seconds, rate, json }: DemoFlags)
     if (!summary.isComplete) process.exitCode = 1;
   } catch (error) {
     progress.clear();
-    if (!(error instanceof Interruption)) throw error;
-    progress.note(error.message);
-    process.exitCode = error.exitCode;
+    await sleep(CAUSE_GRACE_MS);
+    const cause: unknown = controller.signal.aborted ? controller.signal.reason : error;
+    if (!(cause instanceof Interruption)) throw cause;
+    progress.note(cause.message);
+    process.exitCode = cause.exitCode;
   } finally {
     await run.close();
     rmSync(directory, { recursive: true, force: true });
