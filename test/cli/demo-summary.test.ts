@@ -89,7 +89,7 @@ describe("formatSummary", () => {
     const lines = formatSummary(summarize(outcomeOf())).split("\n");
     assert.equal(lines[0], "                     DemoReadings  DemoInferences     total");
     assert.equal(lines[1], "appended                    1,500           1,500     3,000");
-    assert.equal(lines[4], "stored                                            97.7 KiB");
+    assert.equal(lines[4], "stored                                             97.7 KiB");
   });
 
   it("says why an export did not end", () => {
