@@ -15,6 +15,7 @@ import { EventName } from "./observe/events.ts";
 import { Health } from "./observe/health.ts";
 import { type Logger, createLogger } from "./observe/logger.ts";
 import { Metrics } from "./observe/metrics.ts";
+import { processSamples } from "./observe/process-samples.ts";
 import {
   type StoreContents,
   makeStoreRoot,
@@ -55,7 +56,8 @@ async function assemble(settings: Settings, logger: Logger, parts: Parts): Promi
   parts.exports = exports;
   const engine = startWorkers(settings, { logger, exports, epoch: store.contents.epoch });
   parts.engine = engine;
-  metrics.addProvider(() => engineSamples({ engine, exports, health, version: millraceVersion() }));
+  metrics.addProvider(processSamples({ health, version: millraceVersion() }));
+  metrics.addProvider(() => engineSamples(engine, exports));
   // The port opens before recovery, so that a supervisor can ask whether the process lives; clients wait until it is ready.
   const port = await openPort(settings, {
     handler: engine,

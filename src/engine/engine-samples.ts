@@ -1,35 +1,10 @@
 import type { ExportManager } from "../export/export-manager.ts";
 import type { MetricSample } from "../observe/counters.ts";
-import type { Health } from "../observe/health.ts";
 import type { Engine } from "./engine.ts";
 
-/** What `/metrics` tells of the process, the streams, the workers and the exporters: read at the scrape, counted anyway. */
-export function engineSamples(of: {
-  readonly engine: Engine;
-  readonly exports: ExportManager;
-  readonly health: Health;
-  readonly version: string;
-}): MetricSample[] {
-  const { engine, exports, health, version } = of;
-  return [
-    ...processSamples(health, version),
-    ...streamSamples(engine),
-    ...workerSamples(engine),
-    ...exportSamples(exports),
-  ];
-}
-
-function processSamples(health: Health, version: string): MetricSample[] {
-  const { user, system } = process.cpuUsage();
-  return [
-    { name: "build_info", value: 1, labels: { version } },
-    { name: "uptime_seconds", value: process.uptime() },
-    { name: "ready", value: health.isReady ? 1 : 0 },
-    { name: "degraded", value: health.snapshot().reasons.length },
-    { name: "resident_memory_bytes", value: process.memoryUsage.rss() },
-    { name: "cpu_seconds_total", value: user / 1e6, labels: { mode: "user" } },
-    { name: "cpu_seconds_total", value: system / 1e6, labels: { mode: "system" } },
-  ];
+/** What `/metrics` tells of the streams, the workers and the exporters: read at the scrape, counted anyway. */
+export function engineSamples(engine: Engine, exports: ExportManager): MetricSample[] {
+  return [...streamSamples(engine), ...workerSamples(engine), ...exportSamples(exports)];
 }
 
 function streamSamples(engine: Engine): MetricSample[] {
