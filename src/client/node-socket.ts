@@ -2,7 +2,11 @@ import type { Socket as TcpSocket } from "node:net";
 import { WebSocket } from "ws";
 import type { ClientOptions } from "ws";
 import { MillraceError } from "../core/errors.ts";
-import { FRAME_OVERHEAD_BYTES_MAX, MESSAGE_BYTES_MAX_DEFAULT } from "../core/limits.ts";
+import {
+  FRAME_OVERHEAD_BYTES_MAX,
+  MESSAGE_BYTES_MAX_DEFAULT,
+  READ_REPLY_BYTES_HARD_MAX,
+} from "../core/limits.ts";
 import type { Socket, SocketListener, SocketOptions } from "./environment.ts";
 import { SUBPROTOCOL } from "./subprotocol.ts";
 
@@ -14,7 +18,7 @@ export function openNodeSocket(options: SocketOptions, listener: SocketListener)
     ...(options.token !== undefined && { headers: { Authorization: `Bearer ${options.token}` } }),
     ...(isLoopback(options.url) && { generateMask: leaveZero }),
     handshakeTimeout: options.timeoutMs,
-    maxPayload: MESSAGE_BYTES_MAX_DEFAULT + FRAME_OVERHEAD_BYTES_MAX,
+    maxPayload: READ_REPLY_BYTES_HARD_MAX + MESSAGE_BYTES_MAX_DEFAULT + FRAME_OVERHEAD_BYTES_MAX,
     perMessageDeflate: false,
   } satisfies ClientOptions);
   webSocket.binaryType = "nodebuffer";

@@ -123,6 +123,10 @@ export const SHUTDOWN_DEADLINE_MS = 10_000;
 
 /** Reads. */
 export const READ_REPLY_BYTES_MAX = 4 * MIB;
+/** Bytes that a message adds to a reply beside its payload and the stream's name: keys, heads and two integers. */
+export const READ_REPLY_MESSAGE_OVERHEAD_BYTES = 76;
+/** A minimum of messages that has more bytes than this is answered with status 7. */
+export const READ_REPLY_BYTES_HARD_MAX = 64 * MIB;
 export const READ_CHUNK_BYTES_MAX = 256 * KIB;
 
 export const STREAMS_MAX_DEFAULT = 10_000;

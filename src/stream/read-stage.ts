@@ -1,6 +1,10 @@
 import type { Clock } from "../core/clock.ts";
 import { MillraceError, asMillraceError } from "../core/errors.ts";
-import { READ_CHUNK_BYTES_MAX } from "../core/limits.ts";
+import {
+  READ_CHUNK_BYTES_MAX,
+  READ_REPLY_BYTES_HARD_MAX,
+  READ_REPLY_MESSAGE_OVERHEAD_BYTES,
+} from "../core/limits.ts";
 import type { LogSlice } from "../log/decoded-block.ts";
 import type { OpenStream } from "./open-stream.ts";
 import { GapReason } from "./stream-channel.ts";
@@ -115,32 +119,20 @@ export class ReadStage {
   /** Collects before it sends: a reply has either its minimum of messages or a status. */
   #sendRead(read: WaitingRead, fromSequence: number): void {
     const { log } = read.stream;
-    const slices: CopiedSlice[] = [];
-    let messageCount = 0;
-    let sizeBytes = 0;
+    const slices: MessageSlice[] = [];
+    const collected = { messageCount: 0, sizeBytes: 0 };
     let next = fromSequence;
-    while (messageCount < read.messageCountMax && next < log.nextSequence) {
-      const needsMore = messageCount < read.messageCountMin;
-      if (sizeBytes >= read.bytesMax && !needsMore) break;
-      const bytesMax = needsMore
-        ? READ_CHUNK_BYTES_MAX
-        : Math.min(READ_CHUNK_BYTES_MAX, read.bytesMax - sizeBytes);
-      const found = log.read({
-        fromSequence: next,
-        messageCountMax: read.messageCountMax - messageCount,
-        bytesMax,
-      });
-      if (found.length === 0) break;
-      for (const slice of found) {
-        next = endOf(slice);
-        if (slice.kind === "gap") continue;
-        slices.push({ ...slice, raw: Uint8Array.prototype.slice.call(slice.raw) });
-        messageCount += slice.messageCount;
-        sizeBytes += slice.raw.length;
-      }
-      if (sizeBytes > READ_BYTES_HARD_MAX) throw tooLarge(read, sizeBytes);
+    while (collected.messageCount < read.messageCountMax && next < log.nextSequence) {
+      const messageCountMax = read.messageCountMax - collected.messageCount;
+      const bytesMax = Math.min(READ_CHUNK_BYTES_MAX, Math.max(1, read.bytesMax - collected.sizeBytes));
+      const found = log.read({ fromSequence: next, messageCountMax, bytesMax });
+      const isFull = found.some(
+        (slice) => slice.kind === "messages" && !collect(read, slice, slices, collected),
+      );
+      if (isFull || found.length === 0) break;
+      next = endOf(found.at(-1)!);
     }
-    if (messageCount < read.messageCountMin) throw notEnough(read, messageCount);
+    if (collected.messageCount < read.messageCountMin) throw notEnough(read, collected.messageCount);
     slices.forEach((slice, index) => this.#send(read.token, read.stream, slice, index === slices.length - 1));
   }
 
@@ -170,18 +162,34 @@ export class ReadStage {
     }
   }
 
-  #send(token: number, stream: OpenStream, slice: CopiedSlice, isLast: boolean): void {
+  #send(token: number, stream: OpenStream, slice: MessageSlice, isLast: boolean): void {
     const { firstSequence, messageCount, runs } = slice;
     const durableEnd = stream.log.syncedEndSequence;
     this.#up.records({ token, isLast, firstSequence, durableEnd, messageCount, runs }, slice.raw);
   }
 }
 
-type CopiedSlice = Extract<LogSlice, { kind: "messages" }>;
+type MessageSlice = Extract<LogSlice, { kind: "messages" }>;
 
 const MESSAGES_PER_PUSH_MAX = 65_536;
-/** A read that asks for a minimum larger than this in bytes is answered with status 7. */
-const READ_BYTES_HARD_MAX = 64 * 1024 * 1024;
+
+/** Takes a copy of a slice, unless the reply has its minimum and would grow too large. @returns false when it is full */
+function collect(
+  read: WaitingRead,
+  slice: MessageSlice,
+  into: MessageSlice[],
+  collected: { messageCount: number; sizeBytes: number },
+): boolean {
+  const overheadBytes = READ_REPLY_MESSAGE_OVERHEAD_BYTES + Buffer.byteLength(read.stream.name);
+  const sizeBytes = collected.sizeBytes + slice.raw.length + slice.messageCount * overheadBytes;
+  const hasMinimum = collected.messageCount >= read.messageCountMin;
+  if (hasMinimum && sizeBytes > read.bytesMax) return false;
+  if (sizeBytes > READ_REPLY_BYTES_HARD_MAX) throw tooLarge(read, sizeBytes);
+  into.push({ ...slice, raw: Uint8Array.prototype.slice.call(slice.raw) });
+  collected.messageCount += slice.messageCount;
+  collected.sizeBytes = sizeBytes;
+  return true;
+}
 
 function endOf(slice: LogSlice): number {
   return slice.kind === "gap" ? slice.toSequence : slice.firstSequence + slice.messageCount;
@@ -199,7 +207,7 @@ function notEnough(read: WaitingRead, availableCount: number): MillraceError {
 }
 
 function tooLarge(read: WaitingRead, sizeBytes: number): MillraceError {
-  const text = `${read.messageCountMin} messages have more than ${sizeBytes} bytes, at most ${READ_BYTES_HARD_MAX}`;
+  const text = `${read.messageCountMin} messages have more than ${sizeBytes} bytes, at most ${READ_REPLY_BYTES_HARD_MAX}`;
   return new MillraceError(
     "RESPONSE_TOO_LARGE",
     `Cannot read stream "${read.stream.name}" in one reply: ${text}`,

@@ -1,4 +1,4 @@
-import { REQUEST_ID_BYTES_MAX } from "../core/limits.ts";
+import { READ_REPLY_MESSAGE_OVERHEAD_BYTES, REQUEST_ID_BYTES_MAX } from "../core/limits.ts";
 import type { Message, ReadMessagesOptions } from "../core/stream-definition.ts";
 import type { CborReader } from "./cbor-reader.ts";
 import { CborWriter } from "./cbor-writer.ts";
@@ -89,14 +89,11 @@ export function decodeReadMessages(frame: Uint8Array): ReadMessages {
   };
 }
 
-/** Bytes that a message adds to a reply beside its payload and the bytes of the stream's name: keys, heads and two integers. */
-export const MESSAGE_REPLY_OVERHEAD_BYTES = 76;
-
 export function encodeReadMessagesResponse(reply: ReadMessagesResponse): Uint8Array {
   const { messages } = reply;
   let bytesExpected = 512;
   for (const { payload, streamName } of messages ?? []) {
-    bytesExpected += MESSAGE_REPLY_OVERHEAD_BYTES + streamName.length + payload.length;
+    bytesExpected += READ_REPLY_MESSAGE_OVERHEAD_BYTES + streamName.length + payload.length;
   }
   const writer = beginReply(Operation.ReadMessagesResponse, reply, messages ? 1 : 0, bytesExpected);
   if (messages) {
