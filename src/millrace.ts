@@ -18,7 +18,10 @@ const entries: Readonly<Record<string, CommandEntry>> = {
     outlivesOutput: true,
     load: async (context) => {
       const { serveCommand } = await import("./cli/serve.ts");
-      return serveCommand(context, async () => (await import("./serve.ts")).startEngine);
+      return serveCommand(context, async () => {
+        const { startEngine } = await import("./serve.ts");
+        return (settings) => startEngine(settings, context.machine.env);
+      });
     },
   },
   demo: {

@@ -5,6 +5,7 @@ import { FRAME_OVERHEAD_BYTES_MAX } from "./core/limits.ts";
 import { systemRandom } from "./core/random.ts";
 import { Engine } from "./engine/engine.ts";
 import { engineSamples } from "./engine/engine-samples.ts";
+import { exportedEndSequence } from "./export/cursor-file.ts";
 import { ExportManager } from "./export/export-manager.ts";
 import { fileStorage } from "./log/file-storage.ts";
 import { type Authenticator, openAuthenticator } from "./net/authenticator.ts";
@@ -24,6 +25,9 @@ import {
 } from "./stream/store-directory.ts";
 import { millraceVersion } from "./version.ts";
 
+/** The variables of the process, for what reads them itself: the AWS SDK. */
+type Environment = Readonly<Record<string, string | undefined>>;
+
 /** What runs; a part is missing while, or because, the start did not come so far. */
 interface Parts {
   lock?: StoreLock;
@@ -33,26 +37,30 @@ interface Parts {
 }
 
 /** Puts the engine together and starts it. Resolves when clients are served. @throws {MillraceError} when it cannot start */
-export async function startEngine(settings: Settings): Promise<RunningEngine> {
+export async function startEngine(settings: Settings, environment: Environment): Promise<RunningEngine> {
   // Whatever is made from here on is for this user alone, also where no mode is given.
   process.umask(0o077);
   const logger = createLogger({ level: settings.logLevel });
   logger.info(EventName.EngineStarted, { version: millraceVersion(), pid: process.pid });
   const parts: Parts = {};
   try {
-    return await assemble(settings, logger, parts);
+    return await assemble(settings, { environment, logger, parts });
   } catch (thrown) {
     await stop(parts, settings);
     throw thrown;
   }
 }
 
-async function assemble(settings: Settings, logger: Logger, parts: Parts): Promise<RunningEngine> {
+async function assemble(
+  settings: Settings,
+  given: { environment: Environment; logger: Logger; parts: Parts },
+): Promise<RunningEngine> {
+  const { environment, logger, parts } = given;
   const { storeDirectory, host } = settings;
   const health = new Health();
   const metrics = new Metrics();
   const store = await openStore(settings, logger, parts);
-  const exports = startExports(settings, logger);
+  const exports = startExports(settings, environment, logger);
   parts.exports = exports;
   const engine = startWorkers(settings, { logger, exports, epoch: store.contents.epoch });
   parts.engine = engine;
@@ -114,13 +122,15 @@ function openAuthentication(settings: Settings, logger: Logger): Authenticator {
   return authenticator;
 }
 
-function startExports(settings: Settings, logger: Logger): ExportManager {
+function startExports(settings: Settings, environment: Environment, logger: Logger): ExportManager {
   return new ExportManager({
     clock: systemClock,
     random: systemRandom,
     storage: fileStorage,
     logger,
     threadPoolSize: settings.exportThreads,
+    // What the AWS SDK's own chain reads; without the last it warns of this version of Node.js in every thread.
+    environment: { ...environment, AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true" },
   });
 }
 
@@ -140,6 +150,7 @@ function startWorkers(
     ringBytes: settings.ringBytes,
     worker: { epoch: parts.epoch, blockBytes, syncIntervalMs, syncBytes, commitAlignBytes },
     exports: parts.exports,
+    exportedEndSequence: (directory) => exportedEndSequence(fileStorage, directory),
   });
 }
 

@@ -39,6 +39,8 @@ export interface EngineOptions {
   readonly ringBytes: number;
   readonly worker: StreamWorkerSettings;
   readonly exports: ExportOwner;
+  /** Up to where, exclusive, the stored cursors of a stream show that messages were exported. */
+  readonly exportedEndSequence: (streamDirectory: string) => number;
 }
 
 /** The router: one handler per operation, between the sessions and the stream workers. Net calls it, it never calls net. */
@@ -51,6 +53,7 @@ export class Engine implements EngineContext {
   readonly workers: StreamWorkers;
   readonly exports: ExportOwner;
   readonly #logger: Logger;
+  readonly #exportedEndSequence: (streamDirectory: string) => number;
   readonly #clients = new Map<number, ClientState>();
   readonly #inFlightBytesMax: number;
   readonly #slots: StreamEntry[][];
@@ -66,6 +69,7 @@ export class Engine implements EngineContext {
     this.messageBytesMax = options.messageBytesMax;
     this.exports = options.exports;
     this.#logger = options.logger;
+    this.#exportedEndSequence = options.exportedEndSequence;
     this.catalog = new Catalog({ streamsMax: options.streamsMax });
     // One client may hold at most a quarter of a ring, so that a flood of one leaves room for the others.
     this.#inFlightBytesMax = options.ringBytes / 4;
@@ -264,8 +268,19 @@ export class Engine implements EngineContext {
     const { slot, streamId, directory, definition, workerIndex } = entry;
     this.registerSlot(entry);
     const memory = this.workers.memoryOf(directory);
+    const isMemory = definition.persistence === Persistence.Memory;
+    const knownEndSequence = isMemory ? 0 : this.#exportedEndSequence(directory);
     try {
-      const open = { kind: "open", slot, streamId, directory, definition, create: false, memory } as const;
+      const open = {
+        kind: "open",
+        slot,
+        streamId,
+        directory,
+        definition,
+        create: false,
+        memory,
+        knownEndSequence,
+      } as const;
       const { progress, notes } = await this.workers.proxy(workerIndex).control(open);
       for (const reason of notes) {
         this.#logger.warn(EventName.StreamRecovered, { stream: definition.name, streamId, reason });

@@ -41,7 +41,9 @@ export function exportedEndSequence(storage: Storage, streamDirectory: string): 
     if (!name.endsWith(SUFFIX)) continue;
     const file = new CursorFile(storage, { streamDirectory, exporterId: name.slice(0, -SUFFIX.length) });
     file.close();
-    end = Math.max(end, file.record?.position ?? 0);
+    const { record } = file;
+    // A position that still stands at its configured start shows nothing: the start may lie beyond the log.
+    if (record !== undefined && record.position > record.startSequence) end = Math.max(end, record.position);
   }
   return end;
 }

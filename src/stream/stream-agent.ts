@@ -143,7 +143,8 @@ export class StreamAgent {
     const { storage: fileStorage, memoryStorage, clock, random, settings } = this.#options;
     const isMemory = definition.persistence === Persistence.Memory;
     const storage = isMemory ? memoryStorage(request.memory) : fileStorage;
-    const base = { storage, directory, streamId, epoch: settings.epoch, clock, random };
+    const { knownEndSequence } = request;
+    const base = { storage, directory, streamId, epoch: settings.epoch, clock, random, knownEndSequence };
     const options = { ...base, policy: policyOf(definition, settings) };
     let log: StreamLog;
     const notes: string[] = [];

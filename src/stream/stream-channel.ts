@@ -139,6 +139,8 @@ export type ControlRequest =
       readonly create: boolean;
       /** What is left of a Memory stream whose worker died. */
       readonly memory: readonly SharedFile[];
+      /** Messages below were exported, so they were durable: if they are missing, they are lost. */
+      readonly knownEndSequence: number;
     }
   | { readonly kind: "destroy"; readonly id: number; readonly slot: number }
   | { readonly kind: "sync"; readonly id: number; readonly slot: number }

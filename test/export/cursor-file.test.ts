@@ -123,3 +123,11 @@ test("exportedEndSequence is the furthest cursor of the stream, 0 without one", 
   mkdirSync(path.join(where.streamDirectory, "exporters", "other"));
   assert.equal(exportedEndSequence(fileStorage, where.streamDirectory), 31);
 });
+
+test("exportedEndSequence takes no configured start for something exported", (t) => {
+  const where = place(t);
+  const file = new CursorFile(fileStorage, { ...where, exporterId: "aa" });
+  file.write(newCursor(1000), 0);
+  file.close();
+  assert.equal(exportedEndSequence(fileStorage, where.streamDirectory), 0);
+});

@@ -35,7 +35,16 @@ export async function handleCreateMessageStream(
   engine.registerSlot(entry);
   try {
     const { slot, streamId, directory } = entry;
-    const open = { kind: "open", slot, streamId, directory, definition, create: true, memory: [] } as const;
+    const open = {
+      kind: "open",
+      slot,
+      streamId,
+      directory,
+      definition,
+      create: true,
+      memory: [],
+      knownEndSequence: 0,
+    } as const;
     const { progress } = await engine.workers.proxy(workerIndex).control(open);
     entry.progress = progress ?? emptyProgress;
     entry.lifecycle = "open";
