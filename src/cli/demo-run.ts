@@ -114,9 +114,7 @@ export class DemoRun {
     const emulator = await startEmulator(this.#processes, streamNames());
     const client = this.#openClient(emulator);
     for (const { name } of demoStreams) await createKinesisStream(client, { name, shardCount: SHARD_COUNT });
-    progress.note(
-      `Kinesis    emulated at ${emulator.endpoint}, streams ${streamNames().join(" and ")} of ${SHARD_COUNT} shards`,
-    );
+    progress.note(`Kinesis    emulated at ${emulator.endpoint}, ${SHARD_COUNT} shards a stream`);
     return { access: emulator, isEmulated: true, client };
   }
 

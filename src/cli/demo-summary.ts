@@ -114,7 +114,7 @@ export function formatSummary(summary: Summary): string {
     ...columns.map(cell),
     cell(summary),
   ];
-  const missing = (differences: "inStream" | "inKinesis", field: "missing" | "wrong" | "duplicates") => {
+  const differing = (differences: "inStream" | "inKinesis", field: "missing" | "wrong" | "duplicates") => {
     const counts = columns.map((stream) => stream[differences][field]);
     return [...counts, counts.reduce((sum, count) => sum + count, 0)].map(formatCount);
   };
@@ -127,24 +127,23 @@ export function formatSummary(summary: Summary): string {
     ["ratio", ...columns.map(() => ""), summary.ratio.toFixed(2)],
     row("exported", ({ exported }) => formatCount(exported)),
     row("exported per second", ({ exportedPerSecond }) => formatCount(exportedPerSecond)),
-    ["stream: missing", ...missing("inStream", "missing")],
-    ["stream: wrong", ...missing("inStream", "wrong")],
-    ["stream: duplicates", ...missing("inStream", "duplicates")],
-    ["Kinesis: missing", ...missing("inKinesis", "missing")],
-    ["Kinesis: wrong", ...missing("inKinesis", "wrong")],
-    ["Kinesis: duplicates", ...missing("inKinesis", "duplicates")],
+    ["stream: missing", ...differing("inStream", "missing")],
+    ["stream: wrong", ...differing("inStream", "wrong")],
+    ["stream: duplicates", ...differing("inStream", "duplicates")],
+    ["Kinesis: missing", ...differing("inKinesis", "missing")],
+    ["Kinesis: wrong", ...differing("inKinesis", "wrong")],
+    ["Kinesis: duplicates", ...differing("inKinesis", "duplicates")],
   ];
   return [...alignRight(lines), "", ...verdict(summary)].join("\n");
 }
 
 function verdict({ isComplete, appended, sensors, anomalies, streams }: Summary): string[] {
-  const what = `${formatCount(appended)} messages from ${sensors} sensors, ${formatCount(anomalies)} anomalies`;
-  if (isComplete)
-    return [`${what}: every message came back from its stream and from Kinesis as it was sent.`];
+  const what = `${formatCount(appended)} messages from ${sensors} sensors, ${formatCount(anomalies)} anomalies.`;
+  if (isComplete) return [what, "Every message came back from its stream and from Kinesis as it was sent."];
   const reasons = Object.entries(streams)
     .filter(([, { exportError }]) => exportError !== "")
     .map(([name, { exportError }]) => `Export of ${name}: ${exportError}`);
-  return [`${what}: NOT COMPLETE.`, ...reasons];
+  return [what, "NOT COMPLETE: the table says what is missing or wrong.", ...reasons];
 }
 
 function alignRight(lines: readonly (readonly string[])[]): string[] {
