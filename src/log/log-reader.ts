@@ -1,6 +1,7 @@
 import path from "node:path";
 
-import type { DecodedBlock, LogSlice, ReadBudget } from "./decoded-block.ts";
+import type { DecodedBlock, LogSlice } from "./decoded-block.ts";
+import { type FoundBlock, readSlices, type SliceRequest } from "./read-slices.ts";
 import {
   decodeSegmentHeader,
   formatSegmentName,
@@ -17,10 +18,6 @@ interface OpenSegment {
   readonly file: StorageFile;
   readonly reader: SegmentReader;
 }
-
-type Found =
-  | { readonly kind: "block"; readonly block: DecodedBlock }
-  | { readonly kind: "gap"; readonly toSequence: number; readonly reason: "CORRUPT" | "MISSING" };
 
 /**
  * Reads a stream that another thread writes, by its files alone. Safe below the writer's synced end: those bytes never
@@ -44,33 +41,11 @@ export class LogReader {
    * Messages in [fromSequence, endSequence); at least one message if there is one. `endSequence` must not exceed the writer's
    * syncedEndSequence. @throws the system's error when the directory cannot be listed
    */
-  read(request: {
-    readonly fromSequence: number;
-    readonly endSequence: number;
-    readonly messageCountMax: number;
-    readonly bytesMax: number;
-  }): LogSlice[] {
-    const budget: ReadBudget = { messageCount: request.messageCountMax, bytes: request.bytesMax };
-    const slices: LogSlice[] = [];
-    let hasMessages = false;
-    let sequence = request.fromSequence;
-    while (sequence < request.endSequence && budget.messageCount > 0) {
-      const found = this.#blockAt(sequence, request.endSequence);
-      if (found.kind === "gap") {
-        slices.push({ ...found, fromSequence: sequence });
-        sequence = found.toSequence;
-        continue;
-      }
-      const slice = found.block.slice(sequence, request.endSequence, budget, { force: !hasMessages });
-      if (slice?.kind !== "messages") break;
-      slices.push(slice);
-      hasMessages = true;
-      sequence += slice.messageCount;
-    }
-    return slices;
+  read(request: SliceRequest): LogSlice[] {
+    return readSlices(request, (sequence) => this.#blockAt(sequence, request.endSequence));
   }
 
-  #blockAt(sequence: number, endSequence: number): Found {
+  #blockAt(sequence: number, endSequence: number): FoundBlock {
     const cached = this.#cached;
     if (cached !== undefined && sequence >= cached.firstSequence && sequence < cached.endSequence) {
       return { kind: "block", block: cached };
@@ -84,7 +59,7 @@ export class LogReader {
     return found;
   }
 
-  #find(sequence: number, endSequence: number): Found {
+  #find(sequence: number, endSequence: number): FoundBlock {
     const at = this.#names.findLastIndex(({ baseSequence }) => baseSequence <= sequence);
     const limit = Math.min(endSequence, this.#names[at + 1]?.baseSequence ?? endSequence);
     const segment = at < 0 ? undefined : this.#openSegment(this.#names[at]!);

@@ -4,7 +4,7 @@ import { type Random, randomHex } from "../core/random.ts";
 import type { StreamDefinition } from "../core/stream-definition.ts";
 import { TEMPORARY_SUFFIX, readDurableFile, writeDurableFile } from "../log/durable-file.ts";
 import type { Storage } from "../log/storage.ts";
-import { removeDeletedStreams } from "../log/stream-log.ts";
+import { removeDeletedStreams } from "../log/stream-deletion.ts";
 import { decodeDefinition, definitionPath } from "./definition-file.ts";
 
 const STREAM_ID_BYTES = 16;

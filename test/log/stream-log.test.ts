@@ -4,7 +4,8 @@ import { describe, it } from "node:test";
 import { MillraceError } from "../../src/core/errors.ts";
 import { StrategyOnFull } from "../../src/core/stream-definition.ts";
 import { LogReader } from "../../src/log/log-reader.ts";
-import { type LogDrop, StreamLog } from "../../src/log/stream-log.ts";
+import type { LogDrop } from "../../src/log/log-policy.ts";
+import { StreamLog } from "../../src/log/stream-log.ts";
 import { ManualClock } from "../support/deterministic.ts";
 import {
   addBatch,

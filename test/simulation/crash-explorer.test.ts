@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
 import { StrategyOnFull } from "../../src/core/stream-definition.ts";
-import type { LogPolicy } from "../../src/log/stream-log.ts";
+import type { LogPolicy } from "../../src/log/log-policy.ts";
 import { smallPolicy } from "../support/log-fixture.ts";
 import type { Fault, Faults } from "../support/sim-storage.ts";
 import { explore, type ExplorerOptions } from "./crash-explorer.ts";

@@ -1,7 +1,8 @@
 import { MillraceError } from "../../src/core/errors.ts";
 import { MESSAGE_OVERHEAD_BYTES } from "../../src/core/limits.ts";
 import type { Storage } from "../../src/log/storage.ts";
-import { type LogPolicy, StreamLog } from "../../src/log/stream-log.ts";
+import type { LogPolicy } from "../../src/log/log-policy.ts";
+import { StreamLog } from "../../src/log/stream-log.ts";
 import { ManualClock, SeededRandom } from "../support/deterministic.ts";
 import { blockOf, logOptions } from "../support/log-fixture.ts";
 import { type Faults, SimStorage } from "../support/sim-storage.ts";

@@ -3,7 +3,8 @@ import { StrategyOnFull } from "../../src/core/stream-definition.ts";
 import { BlockBuilder } from "../../src/log/block-builder.ts";
 import type { LogSlice } from "../../src/log/decoded-block.ts";
 import type { Storage } from "../../src/log/storage.ts";
-import type { LogPolicy, StreamLogOptions } from "../../src/log/stream-log.ts";
+import type { LogPolicy } from "../../src/log/log-policy.ts";
+import type { StreamLogOptions } from "../../src/log/stream-log.ts";
 import { ManualClock, SeededRandom } from "./deterministic.ts";
 
 export const STREAM_ID = "5eed".repeat(8);

@@ -1,0 +1,68 @@
+import { crc32 } from "node:zlib";
+
+import { COMPRESSION_PROBE_BLOCKS, INCOMPRESSIBLE_BLOCKS_MAX } from "../core/limits.ts";
+import type { BatchRun, BlockBuilder } from "./block-builder.ts";
+import { type BlockHeader, BlockKind } from "./block-layout.ts";
+import { encodeFrame } from "./lz4-frame.ts";
+import type { StoredBlock } from "./segment-writer.ts";
+
+/** Turns gathered batches into blocks as they are stored. */
+export class BlockEncoder {
+  readonly #epoch: number;
+  #incompressibleBlocks = 0;
+  /** Of the newest message that was stored. */
+  lastIngestMs: number;
+
+  constructor(options: { readonly epoch: number; readonly lastIngestMs: number }) {
+    this.#epoch = options.epoch;
+    this.lastIngestMs = options.lastIngestMs;
+  }
+
+  /** What does not compress is tried only now and then. */
+  encode(builder: BlockBuilder, firstSequence: number): StoredBlock {
+    const { raw } = builder;
+    const tryToCompress =
+      this.#incompressibleBlocks < INCOMPRESSIBLE_BLOCKS_MAX ||
+      this.#incompressibleBlocks % COMPRESSION_PROBE_BLOCKS === 0;
+    const frame = encodeFrame(raw, { tryToCompress });
+    this.#incompressibleBlocks = frame.compressed ? 0 : this.#incompressibleBlocks + 1;
+    let storedCrc = 0;
+    for (const piece of frame.pieces) storedCrc = crc32(piece, storedCrc);
+    const runs = this.#clampRuns(builder.runs);
+    const header: BlockHeader = {
+      kind: BlockKind.Data,
+      storedBytes: frame.sizeBytes,
+      rawBytes: raw.length,
+      storedCrc,
+      rawCrc: crc32(raw),
+      firstSequence,
+      messageCount: builder.messageCount,
+      firstIngestMs: runs[0]!.ingestMs,
+      lastIngestMs: runs.at(-1)!.ingestMs,
+      epoch: this.#epoch,
+      syncedPosition: 0,
+      clockEra: 0,
+      runs,
+      summary: undefined,
+    };
+    // The block outlives the builder's buffer: what LZ4 did not shrink is still a view of it.
+    const pieces = frame.pieces.map((piece) => (piece.buffer === raw.buffer ? Buffer.from(piece) : piece));
+    return { header, frame: pieces };
+  }
+
+  /** Ingest times never go back (2.5). */
+  #clampRuns(runs: readonly BatchRun[]): readonly BatchRun[] {
+    let floorMs = this.lastIngestMs;
+    let isClamped = false;
+    for (const run of runs) {
+      if (run.ingestMs < floorMs) isClamped = true;
+      floorMs = Math.max(floorMs, run.ingestMs);
+    }
+    if (!isClamped) return runs;
+    floorMs = this.lastIngestMs;
+    return runs.map((run) => {
+      floorMs = Math.max(floorMs, run.ingestMs);
+      return { ...run, ingestMs: floorMs };
+    });
+  }
+}

@@ -1,0 +1,31 @@
+import path from "node:path";
+
+import type { Storage } from "./storage.ts";
+
+const DELETED_SUFFIX = ".deleted";
+
+/** Removes a stream's directory with all it holds; the rename is the commit. */
+export function destroyStreamDirectory(storage: Storage, directory: string): void {
+  const target = `${directory}${DELETED_SUFFIX}`;
+  storage.rename(directory, target);
+  storage.syncDirectory(path.dirname(directory));
+  removeTree(storage, target);
+}
+
+/** Finishes deletions that a crash cut short. `directory` holds the streams' directories. */
+export function removeDeletedStreams(storage: Storage, directory: string): void {
+  for (const entry of storage.list(directory)) {
+    if (entry.kind === "directory" && entry.name.endsWith(DELETED_SUFFIX)) {
+      removeTree(storage, path.join(directory, entry.name));
+    }
+  }
+}
+
+function removeTree(storage: Storage, directory: string): void {
+  for (const entry of storage.list(directory)) {
+    const entryPath = path.join(directory, entry.name);
+    if (entry.kind === "directory") removeTree(storage, entryPath);
+    else storage.unlink(entryPath);
+  }
+  storage.removeDirectory(directory);
+}
