@@ -1,8 +1,8 @@
+import { MESSAGE_LENGTH_BYTES } from "../../src/core/message-framing.ts";
 import {
   APPEND_BATCH_HEADER_BYTES,
   APPEND_BATCH_REQUEST_ID_AT,
   encodeAppendBatch,
-  MESSAGE_LENGTH_BYTES,
 } from "../../src/wire/append-batch-layout.ts";
 import { writeU32 } from "../../src/wire/little-endian.ts";
 

@@ -1,10 +1,7 @@
 import { MillraceError } from "../core/errors.ts";
 import { APPEND_BATCH_BYTES_MAX, APPEND_BATCH_MESSAGES_MAX } from "../core/limits.ts";
-import {
-  APPEND_BATCH_HEADER_BYTES,
-  MESSAGE_LENGTH_BYTES,
-  writeAppendBatchHeader,
-} from "../wire/append-batch-layout.ts";
+import { MESSAGE_LENGTH_BYTES } from "../core/message-framing.ts";
+import { APPEND_BATCH_HEADER_BYTES, writeAppendBatchHeader } from "../wire/append-batch-layout.ts";
 import { readU32, writeU32 } from "../wire/little-endian.ts";
 
 /** Someone who waits for the sequence number of one message of a batch. */

@@ -5,6 +5,7 @@ import {
   LZ4_RATIO_MAX,
   MESSAGE_BYTES_MAX_DEFAULT,
 } from "../core/limits.ts";
+import { MESSAGE_LENGTH_BYTES } from "../core/message-framing.ts";
 import { readU32, readU64, writeU32, writeU64 } from "./little-endian.ts";
 import { Operation } from "./operation.ts";
 
@@ -33,9 +34,6 @@ export const APPEND_BATCH_PRODUCER_SEQUENCE_AT = 28;
 /** Bytes before the messages, without and with the producer's fields. */
 export const APPEND_BATCH_HEADER_BYTES = 20;
 export const APPEND_BATCH_PRODUCER_HEADER_BYTES = 36;
-/** Before each message. */
-export const MESSAGE_LENGTH_BYTES = 4;
-
 export const AppendBatchFlag = { Lz4: 1, Producer: 2 } as const;
 const FLAGS_MASK = AppendBatchFlag.Lz4 | AppendBatchFlag.Producer;
 
@@ -69,7 +67,7 @@ export function createAppendBatchHeader(): AppendBatchHeader {
 }
 
 /**
- * Reads and checks the header of one frame without allocating. The messages are not walked: see `countMessages`. When it
+ * Reads and checks the header of one frame without allocating. The messages are not walked: see `checkFraming`. When it
  * throws, `into.requestId` holds the id if the frame was long enough for one, else 0.
  * @throws {MillraceError} MALFORMED_FRAME, INVALID_REQUEST, FRAME_TOO_LARGE
  */
@@ -120,46 +118,6 @@ function checkSizes(header: AppendBatchHeader, bodyBytes: number): void {
       `Cannot append batch: raw size ${rawSizeBytes} does not fit ${messageCount} messages in ${bodyBytes} bytes`,
     );
   }
-}
-
-/** Returned by `countMessages`: a length points past the end, or the bytes end inside a length. */
-export const MESSAGES_TORN = -1;
-/** Returned by `countMessages`: a message of no bytes, which the protocol does not allow. */
-export const MESSAGES_EMPTY = -2;
-
-/**
- * Walks `u32 length, bytes` from `start` to `end`, which must fit exactly. Payload bytes are then
- * `end - start - MESSAGE_LENGTH_BYTES * count`. @returns the count, MESSAGES_TORN or MESSAGES_EMPTY
- */
-export function countMessages(bytes: Uint8Array, start: number, end: number): number {
-  let count = 0;
-  let at = start;
-  while (at < end) {
-    if (end - at < MESSAGE_LENGTH_BYTES) return MESSAGES_TORN;
-    const length =
-      (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
-    if (length === 0) return MESSAGES_EMPTY;
-    at += MESSAGE_LENGTH_BYTES + length;
-    count++;
-  }
-  return at === end ? count : MESSAGES_TORN;
-}
-
-/**
- * Checks that the messages between `start` and `end` are exactly `messageCount`. @returns their payload bytes
- * @throws {MillraceError} MALFORMED_FRAME
- */
-export function checkMessages(bytes: Uint8Array, start: number, end: number, messageCount: number): number {
-  const count = countMessages(bytes, start, end);
-  if (count !== messageCount) {
-    const found =
-      count === MESSAGES_TORN ? "a length does not fit" : count === MESSAGES_EMPTY ? "one is empty" : count;
-    throw new MillraceError(
-      "MALFORMED_FRAME",
-      `Cannot append batch: ${messageCount} messages announced in ${end - start} bytes, found: ${found}`,
-    );
-  }
-  return end - start - MESSAGE_LENGTH_BYTES * count;
 }
 
 export interface AppendBatch {

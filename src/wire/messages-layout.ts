@@ -1,5 +1,5 @@
 import { MillraceError } from "../core/errors.ts";
-import { countMessages, MESSAGE_LENGTH_BYTES } from "./append-batch-layout.ts";
+import { checkFraming, FramingFault, MESSAGE_LENGTH_BYTES } from "../core/message-framing.ts";
 import { readU16, readU32, readU64, writeU16, writeU32, writeU64 } from "./little-endian.ts";
 import { Operation } from "./operation.ts";
 
@@ -102,7 +102,7 @@ export function decodeMessagesHeader(frame: Uint8Array): MessagesHeader {
   if (
     runMessages !== messageCount ||
     !Number.isSafeInteger(endSequence) ||
-    countMessages(frame, messagesAt, frame.length) !== messageCount
+    checkFraming(frame, messagesAt, frame.length, messageCount) !== FramingFault.None
   ) {
     throw malformed(frame, `${messageCount} messages`);
   }

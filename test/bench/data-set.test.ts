@@ -1,14 +1,11 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { describe, it } from "node:test";
+import { checkFraming, FramingFault, MESSAGE_LENGTH_BYTES } from "../../src/core/message-framing.ts";
 import { createInferenceDataSet } from "../../bench/data-set.ts";
 import { median, Samples } from "../../bench/statistics.ts";
 import { encodeWebSocketHeader, FrameArena } from "../../bench/scenario/frame-arena.ts";
-import {
-  checkMessages,
-  createAppendBatchHeader,
-  readAppendBatchHeader,
-} from "../../src/wire/append-batch-layout.ts";
+import { createAppendBatchHeader, readAppendBatchHeader } from "../../src/wire/append-batch-layout.ts";
 
 describe("createInferenceDataSet", () => {
   it("gives JSON of 160 B on average, always the same", () => {
@@ -43,8 +40,9 @@ describe("FrameArena", () => {
         readAppendBatchHeader(body, header);
         assert.deepEqual([header.handle, header.requestId], [7, 40 + frame]);
         assert.equal(header.messageCount, arena.messageCounts[frame]);
-        const payloadBytes = checkMessages(body, header.messagesAt, body.length, header.messageCount);
-        assert.equal(payloadBytes, arena.payloadBytes[frame]);
+        const { messagesAt, messageCount, rawSizeBytes } = header;
+        assert.equal(checkFraming(body, messagesAt, body.length, messageCount), FramingFault.None);
+        assert.equal(rawSizeBytes - messageCount * MESSAGE_LENGTH_BYTES, arena.payloadBytes[frame]);
         found.push(...payloads(body.subarray(header.messagesAt)));
       }
       assert.equal(arena.frameCount % 2, 0);

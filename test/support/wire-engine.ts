@@ -1,11 +1,9 @@
+import assert from "node:assert/strict";
 import { MillraceError } from "../../src/core/errors.ts";
+import { checkFraming, FramingFault } from "../../src/core/message-framing.ts";
 import { StatusCode } from "../../src/core/status-code.ts";
 import type { StreamDefinition } from "../../src/core/stream-definition.ts";
-import {
-  checkMessages,
-  createAppendBatchHeader,
-  readAppendBatchHeader,
-} from "../../src/wire/append-batch-layout.ts";
+import { createAppendBatchHeader, readAppendBatchHeader } from "../../src/wire/append-batch-layout.ts";
 import { AppendResultWriter } from "../../src/wire/append-batch-result-layout.ts";
 import { decodeAppendMessage, encodeAppendMessageResponse } from "../../src/wire/append-message.ts";
 import {
@@ -194,7 +192,10 @@ export class WireSession {
   #appendBatch(frame: Uint8Array): void {
     const header = this.#header;
     readAppendBatchHeader(frame, header);
-    checkMessages(frame, header.messagesAt, frame.length, header.messageCount);
+    assert.equal(
+      checkFraming(frame, header.messagesAt, frame.length, header.messageCount),
+      FramingFault.None,
+    );
     const stream = this.#handles[header.handle];
     if (!stream) {
       this.#results.addFailure(header.requestId, StatusCode.UnknownHandle, "unknown handle");
