@@ -8,6 +8,7 @@ import { engineSamples } from "./engine/engine-samples.ts";
 import { exportedEndSequence } from "./export/cursor-file.ts";
 import { ExportManager } from "./export/export-manager.ts";
 import { fileStorage } from "./log/file-storage.ts";
+import { letHeapGrow } from "./heap-growth.ts";
 import { type Authenticator, openAuthenticator } from "./net/authenticator.ts";
 import { type Port, type PortOptions, listenPort } from "./net/listen-port.ts";
 import { type StoreLock, lockStore } from "./net/store-lock.ts";
@@ -40,6 +41,7 @@ interface Parts {
 export async function startEngine(settings: Settings, environment: Environment): Promise<RunningEngine> {
   // Whatever is made from here on is for this user alone, also where no mode is given.
   process.umask(0o077);
+  letHeapGrow();
   const logger = createLogger({ level: settings.logLevel });
   logger.info(EventName.EngineStarted, { version: millraceVersion(), pid: process.pid });
   const parts: Parts = {};
