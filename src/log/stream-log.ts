@@ -104,6 +104,10 @@ export class StreamLog {
     }
   }
 
+  /** What all its messages together may cost. */
+  get maxSize(): number {
+    return this.#policy.maxSize;
+  }
   get oldestSequence(): number {
     return this.#segments.oldestSequence;
   }
@@ -384,3 +388,7 @@ function parseStreamId(streamId: string): Buffer {
   assert(id.length === ID_BYTES && id.toString("hex") === streamId, `stream id "${streamId}"`);
   return id;
 }
+  /** What all its messages together may cost. */
+  get maxSize(): number {
+    return this.#policy.maxSize;
+  }

@@ -103,7 +103,9 @@ export class AppendStage {
     checkBatch(request, source, start, end);
     const payloadBytes = end - start - request.messageCount * MESSAGE_LENGTH_BYTES;
     const costBytes = payloadBytes + request.messageCount * MESSAGE_OVERHEAD_BYTES;
-    if (stream.builder !== undefined && !stream.builder.fits(end - start)) {
+    // What was gathered is not yet in the log, which can only make room once it is.
+    const isTooMuch = stream.gatheredCostBytes + costBytes > stream.log.maxSize;
+    if (stream.builder !== undefined && (isTooMuch || !stream.builder.fits(end - start))) {
       this.commit(stream);
       if (stream.log.isSaturated) return false;
     }

@@ -61,7 +61,7 @@ export class StreamAgent {
 
   constructor(options: StreamAgentOptions) {
     this.#options = options;
-    this.#up = new UpSender(options.up);
+    this.#up = new UpSender(options.up, () => this.#tellProgress());
     this.#appends = new AppendStage({
       up: this.#up,
       blockBytes: options.settings.blockBytes,
@@ -288,7 +288,7 @@ export class StreamAgent {
     }
   }
 
-  /** A stream's numbers go out before the outcomes of the same slice, so that describe never lags behind an acknowledgement. */
+  /** A stream's numbers go out before the outcomes that they include, so that describe never lags behind an acknowledgement. */
   #tellProgress(): void {
     if (!this.#up.isClear) return;
     for (const stream of this.#streams) {

@@ -33,11 +33,14 @@ export interface RecordsHead {
 /** The worker's half of the upward ring: gathers appended outcomes into one record, and encodes the others. */
 export class UpSender {
   readonly #sender: RingSender;
+  readonly #beforeOutcomes: () => void;
   readonly #appended = Buffer.alloc(APPENDED_HEAD_BYTES + APPENDED_ENTRIES_MAX * APPENDED_ENTRY_BYTES);
   #appendedCount = 0;
 
-  constructor(sender: RingSender) {
+  /** `beforeOutcomes` sends what whoever is told an outcome must find true already. */
+  constructor(sender: RingSender, beforeOutcomes: () => void) {
     this.#sender = sender;
+    this.#beforeOutcomes = beforeOutcomes;
   }
 
   /** False while the main thread has not taken what was sent: reads and pushes wait then. */
@@ -55,6 +58,7 @@ export class UpSender {
 
   flushAppended(): void {
     if (this.#appendedCount === 0) return;
+    this.#beforeOutcomes();
     this.#appended.writeUInt32LE(this.#appendedCount, 0);
     const lengthBytes = APPENDED_HEAD_BYTES + this.#appendedCount * APPENDED_ENTRY_BYTES;
     this.#appendedCount = 0;
