@@ -388,7 +388,3 @@ function parseStreamId(streamId: string): Buffer {
   assert(id.length === ID_BYTES && id.toString("hex") === streamId, `stream id "${streamId}"`);
   return id;
 }
-  /** What all its messages together may cost. */
-  get maxSize(): number {
-    return this.#policy.maxSize;
-  }
