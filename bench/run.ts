@@ -23,6 +23,10 @@ const benches: Readonly<Record<string, { readonly summary: string; load(): Promi
     summary: "codecs of the append path",
     load: async () => (await import("./micro/wire.ts")).wireBench,
   },
+  log: {
+    summary: "LZ4 frames and blocks of the store",
+    load: async () => (await import("./micro/log.ts")).logBench,
+  },
   framing: {
     summary: "the check of every appended batch",
     load: async () => (await import("./micro/framing.ts")).framingBench,

@@ -78,7 +78,7 @@ describe("bench ingest", () => {
   });
 });
 
-for (const name of ["ring", "wire", "framing"]) {
+for (const name of ["ring", "wire", "log", "framing"]) {
   describe(`bench ${name}`, () => {
     it("gives the same checksums each time", async (t) => {
       const checksums = (lines: ResultLine[]): unknown[] =>
@@ -99,7 +99,7 @@ describe("bench run", () => {
   it("lists the benches, and refuses a name, a case or a number that it does not know", async (t) => {
     const help = await runProgram(t, [runScript, "--help"]);
     assert.equal(help.code, 0);
-    for (const name of ["ingest", "ring", "wire", "framing"])
+    for (const name of ["ingest", "ring", "wire", "log", "framing"])
       assert.match(help.stdout, new RegExp(`^  ${name} `, "m"));
     for (const args of [
       ["no-such"],
