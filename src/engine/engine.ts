@@ -260,7 +260,15 @@ export class Engine implements EngineContext {
       appendedBytes: 0,
       refusedCount: 0,
     };
-    this.catalog.add(entry);
+    try {
+      this.catalog.add(entry);
+    } catch (thrown) {
+      // Two of one name: a creation failed after its definition was written, was told so, and was tried again.
+      this.workers.unplace(workerIndex);
+      const { message } = asMillraceError(thrown);
+      this.#logger.error(EventName.StreamFenced, { path: entry.directory, reason: message });
+      return;
+    }
     await this.#open(entry);
   }
 
@@ -289,8 +297,11 @@ export class Engine implements EngineContext {
       entry.lifecycle = "open";
       this.startExports(entry);
     } catch (thrown) {
+      const error = asMillraceError(thrown);
+      // The worker ended meanwhile, which says nothing about the stream: its successor opens it.
+      if (error.code === "UNKNOWN_OUTCOME" || error.code === "SERVER_BUSY") return;
       entry.lifecycle = "fenced";
-      entry.fault = asMillraceError(thrown).message;
+      entry.fault = error.message;
       const fields = { stream: definition.name, path: directory, reason: entry.fault };
       this.#logger.error(EventName.StreamFenced, fields, thrown);
     }

@@ -2,6 +2,7 @@ import {
   decodeDeleteMessageStream,
   encodeDeleteMessageStreamResponse,
 } from "../../wire/delete-message-stream.ts";
+import { asMillraceError } from "../../core/errors.ts";
 import { success } from "../../wire/reply.ts";
 import type { ClientState } from "../client-state.ts";
 import type { EngineContext } from "../engine-context.ts";
@@ -20,9 +21,14 @@ export async function handleDeleteMessageStream(
     entry.isExported = false;
     await engine.workers.proxy(entry.workerIndex).control({ kind: "destroy", slot: entry.slot });
   } catch (thrown) {
-    // Not gone: it goes on as it was.
-    entry.lifecycle = "open";
-    engine.startExports(entry);
+    // Not gone: it goes on as it was, or, where its worker ended meanwhile, as the next worker finds it.
+    const { code } = asMillraceError(thrown);
+    if (code === "UNKNOWN_OUTCOME" || code === "SERVER_BUSY") {
+      entry.lifecycle = "recovering";
+    } else {
+      entry.lifecycle = "open";
+      engine.startExports(entry);
+    }
     throw thrown;
   }
   entry.lifecycle = "gone";
