@@ -201,7 +201,7 @@ export const settingRows = {
     kind: oneNumberOf([0, 512, COMMIT_ALIGN_BYTES_DEFAULT]),
     default: COMMIT_ALIGN_BYTES_DEFAULT,
     unit: "bytes",
-    doc: "With flushOnWrite, a commit ends at a multiple of this, so that a later write cannot tear it; 0 does not pad",
+    doc: "What a sync makes durable ends at a multiple of this, so that a later write cannot tear it; 0 does not pad",
   }),
   shutdownMs: row({
     env: "MILLRACE_SHUTDOWN_MS",

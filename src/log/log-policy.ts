@@ -10,7 +10,7 @@ export interface LogPolicy {
   readonly strategyOnFull: StrategyOnFull;
   readonly flushOnWrite: boolean;
   readonly timeToLiveMs?: number | undefined;
-  /** 0 or a power of two from 512 on: what one sync makes durable ends on a multiple of it (flushOnWrite only). */
+  /** 0 or a power of two from 512 on: what one sync makes durable ends on a multiple of it. */
   readonly commitAlignBytes: number;
   /** Stored bytes that may wait for a sync before one is started. */
   readonly syncBytesMax: number;

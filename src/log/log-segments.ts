@@ -257,7 +257,7 @@ export class LogSegments {
       baseSequence: this.syncedEndSequence,
       blocks: this.#window.blocks,
       previous: this.#chain.newest,
-      alignBytes: this.#alignBytes,
+      alignBytes: this.policy.commitAlignBytes,
     });
     this.#chain.directorySynced();
     return active;
@@ -269,16 +269,13 @@ export class LogSegments {
     return readOnly(error);
   }
 
-  get #alignBytes(): number {
-    return this.policy.flushOnWrite ? this.policy.commitAlignBytes : 0;
-  }
-
   /**
-   * The next write must not touch a unit of the medium that holds acknowledged bytes: a power cut may destroy it.
+   * The next write must not touch a unit of the medium that holds synced bytes, which may be acknowledged or exported: a power
+   * cut may destroy it.
    * @returns false when a failed write cost the segment
    */
   #pad(active: SegmentWriter): boolean {
-    const padding = encodePadding(active.position, this.#alignBytes);
+    const padding = encodePadding(active.position, this.policy.commitAlignBytes);
     if (padding === undefined) return true;
     const outcome = active.writeFiller(padding);
     if (outcome.error === undefined) return true;

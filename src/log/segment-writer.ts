@@ -91,7 +91,7 @@ export class SegmentWriter {
   lastIngestMs = 0;
   /** The newest block is a watermark: it says all there is to say while nothing arrives. */
   watermarked = false;
-  /** Nothing may be written behind `position`: the unit of the medium that it would touch holds acknowledged bytes. */
+  /** Nothing may be written behind `position`: the unit of the medium that it would touch holds synced bytes. */
   isEnded = false;
 
   constructor(file: StorageFile, header: SegmentHeader, resume?: ResumePoint) {

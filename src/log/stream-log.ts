@@ -153,7 +153,7 @@ export class StreamLog {
   /** What changes holds from the next append on. */
   setPolicy(policy: LogPolicy): void {
     const { active } = this.#segments;
-    const isStricter = policy.flushOnWrite && !this.#policy.flushOnWrite;
+    const isStricter = policy.commitAlignBytes > this.#policy.commitAlignBytes;
     if (isStricter && active !== undefined) active.isEnded = true;
     this.#policy = checkPolicy(policy);
     this.#segments.policy = policy;

@@ -329,7 +329,7 @@ function policyOf(definition: StreamDefinition, settings: StreamWorkerSettings):
     segmentSize: definition.streamSegmentSize,
     strategyOnFull: definition.strategyOnFull,
     flushOnWrite: definition.flushOnWrite && !isMemory,
-    commitAlignBytes: definition.flushOnWrite && !isMemory ? settings.commitAlignBytes : 0,
+    commitAlignBytes: isMemory ? 0 : settings.commitAlignBytes,
     syncBytesMax: settings.syncBytes,
     syncIntervalMs: settings.syncIntervalMs,
     ...(definition.timeToLiveMillis === undefined ? {} : { timeToLiveMs: definition.timeToLiveMillis }),

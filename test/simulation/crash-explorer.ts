@@ -20,11 +20,15 @@ export interface ExplorerOptions {
   /** Every n-th state is also crashed while it recovers; a multiple of appendEvery. */
   readonly nestedEvery: number;
   readonly statesMax: number;
+  /** One in so many operations is followed by a crash, and the last unless this is Infinity. */
+  readonly crashEvery: number;
 }
 
 export interface ExplorerResult {
   readonly states: number;
   readonly operations: number;
+  /** Faults of the scenario that struck. */
+  readonly faultCount: number;
   /** The first promise that was broken, with the state that broke it. */
   readonly violation: string | undefined;
   readonly outcomes: ReadonlyMap<string, number>;
@@ -43,17 +47,29 @@ export function explore(scenario: Scenario, options: ExplorerOptions): ExplorerR
   try {
     record = runWorkload(scenario, seams);
   } catch (error) {
-    return { states: 0, operations: 0, violation: `workload: ${textOf(error)}`, outcomes: new Map() };
+    return {
+      states: 0,
+      operations: 0,
+      faultCount: 0,
+      violation: `${scenario.name}, seed ${scenario.seed}: workload: ${textOf(error)}`,
+      outcomes: new Map(),
+    };
   }
   const random = new SeededRandom(options.seed);
   const { storage, outcomes } = record;
+  const { faultCount } = storage;
   const operations = storage.operations.length;
   let states = 0;
   for (let operation = 2; operation < operations; operation++) {
+    const isLast = operation === operations - 1 && options.crashEvery < Infinity;
+    const isCrashed = isLast || random.fraction() * options.crashEvery < 1;
+    if (!isCrashed) continue;
     const told = record.told[operation]!;
-    // Only what a sync of flushOnWrite covers is kept apart from later writes; elsewhere such a device may cost the newest.
-    const garbleBytes = scenario.policy.flushOnWrite ? GARBLE_BYTES : 0;
-    const crash = { randomSubsets: options.randomSubsets, garbleBytes, random: () => random.fraction() };
+    const crash = {
+      randomSubsets: options.randomSubsets,
+      garbleBytes: GARBLE_BYTES,
+      random: () => random.fraction(),
+    };
     for (const state of crashStates(storage, operation, crash)) {
       states += 1;
       const check = new StateCheck(record, seams, operation, told, state.isKillOnly);
@@ -64,12 +80,13 @@ export function explore(scenario: Scenario, options: ExplorerOptions): ExplorerR
         const { kind, note } = storage.operations[operation]!;
         const at = `operation ${operation} (${kind} ${typeof note === "string" ? note : JSON.stringify(note)})`;
         const violation = `${scenario.name}, seed ${scenario.seed}: after ${at}, ${state.label}: ${broken}`;
-        return { states, operations, violation, outcomes };
+        return { states, operations, faultCount, violation, outcomes };
       }
-      if (states >= options.statesMax) return { states, operations, violation: undefined, outcomes };
+      if (states >= options.statesMax)
+        return { states, operations, faultCount, violation: undefined, outcomes };
     }
   }
-  return { states, operations, violation: undefined, outcomes };
+  return { states, operations, faultCount, violation: undefined, outcomes };
 }
 
 /** One crash state: recover it, compare, go on appending, recover again; perhaps crash in the middle of recovering. */

@@ -1,5 +1,5 @@
 import { MillraceError } from "../../src/core/errors.ts";
-import { MESSAGE_OVERHEAD_BYTES } from "../../src/core/limits.ts";
+import { MESSAGE_OVERHEAD_BYTES, STORAGE_PROBE_MS_MAX } from "../../src/core/limits.ts";
 import type { Storage } from "../../src/log/storage.ts";
 import type { LogPolicy } from "../../src/log/log-policy.ts";
 import { StreamLog } from "../../src/log/stream-log.ts";
@@ -129,8 +129,24 @@ class WorkloadRun {
     this.#pass(1100);
     this.#step(() => this.storage.completeSyncs());
     this.#pass(1100);
+    this.#heal();
     const { storage, candidates, outcomes } = this;
     return { storage, candidates, told: this.#told, outcomes, policy: this.#scenario.policy };
+  }
+
+  /** A storage that works again is written to again, by itself and without a restart. */
+  #heal(): void {
+    this.storage.heal();
+    for (let waits = 0; waits < 3; waits++) {
+      this.#pass(STORAGE_PROBE_MS_MAX);
+      this.#step(() => this.storage.completeSyncs());
+    }
+    const end = this.#log.nextSequence;
+    this.#append();
+    this.#sync();
+    this.#step(() => this.storage.completeSyncs());
+    const isBack = this.#log.nextSequence > end && this.#durableEnd === this.#log.nextSequence;
+    if (!isBack) throw new Error(`the log is ${this.#log.state} after the faults have ended`);
   }
 
   #pass(ms: number): void {

@@ -28,7 +28,7 @@ export interface Fault {
   readonly writtenBytes?: number;
 }
 
-/** Keys: `write@3`, the third write; `write@*`, every write; `any@7`, the seventh operation of any kind but reads. */
+/** Keys: `write@3`, the third write; `write@3+`, it and all later ones; `any@7`, the seventh operation of any kind but reads. */
 export type Faults = ReadonlyMap<string, Fault>;
 
 export interface Operation<Note = unknown> {
@@ -117,6 +117,9 @@ export class SimStorage implements Storage {
   #queue: (() => void)[] = [];
   freeBytesLeft = Number.MAX_SAFE_INTEGER;
   openFiles = 0;
+  /** Faults that struck. */
+  faultCount = 0;
+  #isHealed = false;
 
   constructor(options: { readonly faults?: Faults; readonly image?: Image } = {}) {
     this.#faults = options.faults ?? new Map<string, Fault>();
@@ -141,9 +144,24 @@ export class SimStorage implements Storage {
     const any = (this.#counts.get("any") ?? 0) + 1;
     this.#counts.set("any", any);
     this.operations.push({ kind, note });
-    return (
-      this.#faults.get(`${kind}@${count}`) ?? this.#faults.get(`any@${any}`) ?? this.#faults.get(`${kind}@*`)
-    );
+    if (this.#isHealed) return undefined;
+    const fault =
+      this.#faults.get(`${kind}@${count}`) ?? this.#faults.get(`any@${any}`) ?? this.#lasting(kind, count);
+    if (fault !== undefined) this.faultCount += 1;
+    return fault;
+  }
+
+  #lasting(kind: OperationKind, count: number): Fault | undefined {
+    for (const [key, fault] of this.#faults) {
+      if (!key.endsWith("+") || !key.startsWith(`${kind}@`)) continue;
+      if (count >= Number(key.slice(kind.length + 1, -1))) return fault;
+    }
+    return undefined;
+  }
+
+  /** From now on nothing fails. */
+  heal(): void {
+    this.#isHealed = true;
   }
 
   #record(effect: Omit<NameEffect, keyof EffectBase> | Omit<FileEffect, keyof EffectBase>): void {
