@@ -18,6 +18,9 @@ export interface ReaderDoorbell {
   ring(): void;
 }
 
+/** For a writer whose owner rings by itself when it has written all it has. */
+export const silentDoorbell: ReaderDoorbell = { ring: () => undefined };
+
 /** The writing half of a ring. Never blocks and never throws for want of room: `claim` then answers -1. */
 export class RingWriter {
   /** The whole shared memory; a claimed body is `bytes[at, at + length)`. */

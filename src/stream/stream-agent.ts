@@ -30,12 +30,14 @@ import { makeStreamDirectory } from "./store-directory.ts";
 import { UpSender } from "./up-sender.ts";
 
 /** Ring bytes handled before reads, pushes and control get their turn. */
-const SLICE_BYTES_MAX = 1024 * 1024;
+const SLICE_BYTES_MAX = 256 * 1024;
 const TICK_INTERVAL_MS = 100;
 
 export interface StreamAgentOptions {
   readonly down: RingReader;
   readonly up: RingSender;
+  /** Called after whatever was written to `up`; wakes the main thread if it sleeps. */
+  readonly wakeMain: () => void;
   readonly reply: (message: ControlReply) => void;
   /** For File streams. */
   readonly storage: Storage;
@@ -61,7 +63,10 @@ export class StreamAgent {
 
   constructor(options: StreamAgentOptions) {
     this.#options = options;
-    this.#up = new UpSender(options.up, () => this.#tellProgress());
+    this.#up = new UpSender(options.up, {
+      beforeOutcomes: () => this.#tellProgress(),
+      wakeReader: options.wakeMain,
+    });
     this.#appends = new AppendStage({
       up: this.#up,
       blockBytes: options.settings.blockBytes,

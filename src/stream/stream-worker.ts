@@ -7,7 +7,7 @@ import { SharedMemoryStorage } from "../log/shared-memory-storage.ts";
 import { Doorbell } from "../ring/doorbell.ts";
 import { RingReader } from "../ring/ring-reader.ts";
 import { RingSender } from "../ring/ring-sender.ts";
-import { RingWriter } from "../ring/ring-writer.ts";
+import { RingWriter, silentDoorbell } from "../ring/ring-writer.ts";
 import { runAgent } from "./agent-runner.ts";
 import { StreamAgent } from "./stream-agent.ts";
 import type { ControlReply, StreamWorkerData } from "./stream-channel.ts";
@@ -21,7 +21,9 @@ const reply = (message: ControlReply): void => port.postMessage(message);
 
 const agent = new StreamAgent({
   down: new RingReader(data.downRing, mainDoorbell),
-  up: new RingSender(new RingWriter(data.upRing, mainDoorbell)),
+  // Rung by the agent, once for all it wrote: woken by the first record, the main thread would sleep again before the last.
+  up: new RingSender(new RingWriter(data.upRing, silentDoorbell)),
+  wakeMain: () => mainDoorbell.ring(),
   reply,
   storage: fileStorage,
   memoryStorage: (files) =>

@@ -34,13 +34,15 @@ export interface RecordsHead {
 export class UpSender {
   readonly #sender: RingSender;
   readonly #beforeOutcomes: () => void;
+  readonly #wakeReader: () => void;
   readonly #appended = Buffer.alloc(APPENDED_HEAD_BYTES + APPENDED_ENTRIES_MAX * APPENDED_ENTRY_BYTES);
   #appendedCount = 0;
 
   /** `beforeOutcomes` sends what whoever is told an outcome must find true already. */
-  constructor(sender: RingSender, beforeOutcomes: () => void) {
+  constructor(sender: RingSender, hooks: { beforeOutcomes: () => void; wakeReader: () => void }) {
     this.#sender = sender;
-    this.#beforeOutcomes = beforeOutcomes;
+    this.#beforeOutcomes = hooks.beforeOutcomes;
+    this.#wakeReader = hooks.wakeReader;
   }
 
   /** False while the main thread has not taken what was sent: reads and pushes wait then. */
@@ -100,9 +102,11 @@ export class UpSender {
     this.#sender.send(UpRecord.Gap, bytes);
   }
 
-  /** Sends what the ring could not take before. @returns true when all is sent. */
+  /** Sends what the ring could not take before, then wakes the reader once for all of it. @returns true when all is sent. */
   flush(): boolean {
     this.flushAppended();
-    return this.#sender.flush();
+    const isClear = this.#sender.flush();
+    this.#wakeReader();
+    return isClear;
   }
 }

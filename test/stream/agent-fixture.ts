@@ -101,6 +101,7 @@ export class AgentFixture {
     this.agent = new StreamAgent({
       down: new RingReader(downRing, new Doorbell()),
       up: new RingSender(new RingWriter(upRing, new Doorbell())),
+      wakeMain: () => undefined,
       reply: (message) => void this.replies.push(message),
       storage: this.storage,
       memoryStorage: options.memoryStorage ?? ((files) => new SharedMemoryStorage({ files })),
