@@ -12,11 +12,18 @@ export function destroyStreamDirectory(storage: Storage, directory: string): voi
   removeTree(storage, target);
 }
 
-/** Finishes deletions that a crash cut short. `directory` holds the streams' directories. */
+/**
+ * Finishes deletions that a crash cut short. `directory` holds the streams' directories. What cannot be removed stays for the
+ * next start: no stream is refused for it.
+ */
 export function removeDeletedStreams(storage: Storage, directory: string): void {
   for (const entry of storage.list(directory)) {
     if (entry.kind === "directory" && entry.name.endsWith(DELETED_SUFFIX)) {
-      removeTree(storage, path.join(directory, entry.name));
+      try {
+        removeTree(storage, path.join(directory, entry.name));
+      } catch {
+        // Under this name no start takes it for a stream.
+      }
     }
   }
 }

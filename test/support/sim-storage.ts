@@ -28,7 +28,7 @@ export interface Fault {
   readonly writtenBytes?: number;
 }
 
-/** Keys: `write@3`, the third write; `write@3+`, it and all later ones; `any@7`, the seventh operation of any kind but reads. */
+/** Keys: `write@3`, the third write; `write@3+`, it and all later ones; `write@*`, every write; `any@7`, the seventh operation of any kind but reads. */
 export type Faults = ReadonlyMap<string, Fault>;
 
 export interface Operation<Note = unknown> {
@@ -46,7 +46,7 @@ interface EffectBase {
 type NameEffect = EffectBase &
   (
     | { readonly type: "link"; readonly path: string; readonly inode: number; readonly directory: string }
-    | { readonly type: "unlink"; readonly path: string; readonly directory: string }
+    | { readonly type: "unlink"; readonly path: string; readonly inode: number; readonly directory: string }
     | { readonly type: "rename"; readonly path: string; readonly target: string; readonly directory: string }
   );
 type FileEffect = EffectBase &
@@ -152,6 +152,8 @@ export class SimStorage implements Storage {
   }
 
   #lasting(kind: OperationKind, count: number): Fault | undefined {
+    const always = this.#faults.get(`${kind}@*`);
+    if (always !== undefined) return always;
     for (const [key, fault] of this.#faults) {
       if (!key.endsWith("+") || !key.startsWith(`${kind}@`)) continue;
       if (count >= Number(key.slice(kind.length + 1, -1))) return fault;
@@ -225,14 +227,20 @@ export class SimStorage implements Storage {
 
   unlink(filePath: string): void {
     failIf(this.#begin("unlink", filePath), "unlink");
-    if (!this.#names.delete(filePath)) throw systemError("ENOENT", `unlink '${filePath}'`);
-    this.#record({ type: "unlink", path: filePath, directory: path.dirname(filePath) });
+    this.#removeName(filePath, "unlink");
   }
 
   removeDirectory(directory: string): void {
     failIf(this.#begin("removeDirectory", directory), "rmdir");
-    if (!this.#names.delete(directory)) throw systemError("ENOENT", `rmdir '${directory}'`);
-    this.#record({ type: "unlink", path: directory, directory: path.dirname(directory) });
+    if (this.list(directory).length > 0) throw systemError("ENOTEMPTY", `rmdir '${directory}'`);
+    this.#removeName(directory, "rmdir");
+  }
+
+  #removeName(name: string, call: string): void {
+    const inode = this.#names.get(name);
+    if (inode === undefined) throw systemError("ENOENT", `${call} '${name}'`);
+    this.#names.delete(name);
+    this.#record({ type: "unlink", path: name, inode, directory: path.dirname(name) } as NameEffect);
   }
 
   freeBytes(): number {
@@ -413,7 +421,7 @@ function applyEffect(image: Image, effect: Effect, bytes?: Buffer): void {
       if (effect.inode !== DIRECTORY) inodeOf(image, effect.inode);
       break;
     case "unlink":
-      image.names.delete(effect.path);
+      removeName(image.names, effect);
       break;
     case "rename":
       moveNames(image.names, effect.path, effect.target);
@@ -434,6 +442,15 @@ function inodeOf(image: Image, number: number): SimInode {
     image.inodes.set(number, inode);
   }
   return inode;
+}
+
+/** The file is gone from its directory, also where a rename of the directory did not become durable. */
+function removeName(names: Map<string, number>, unlinked: { path: string; inode: number }): void {
+  if (unlinked.inode === DIRECTORY || names.get(unlinked.path) === unlinked.inode) {
+    names.delete(unlinked.path);
+    return;
+  }
+  for (const [name, inode] of names) if (inode === unlinked.inode) names.delete(name);
 }
 
 function moveNames(names: Map<string, number>, source: string, target: string): void {
