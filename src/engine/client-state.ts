@@ -26,6 +26,7 @@ export class ClientState {
   readonly #inFlightBytesMax: number;
   #inFlightBytes = 0;
   #inFlightCount = 0;
+  #isPaused = false;
 
   constructor(session: ClientSession, options: { inFlightBytesMax: number }) {
     this.session = session;
@@ -68,16 +69,21 @@ export class ClientState {
     this.#inFlightCount += 1;
     const isOver =
       this.#inFlightBytes > this.#inFlightBytesMax || this.#inFlightCount > CLIENT_IN_FLIGHT_REQUESTS_MAX;
-    if (isOver) this.session.pause("in-flight");
+    if (!isOver || this.#isPaused) return;
+    this.#isPaused = true;
+    this.session.pause("in-flight");
   }
 
   end(bytes: number): void {
     this.#inFlightBytes -= bytes;
     this.#inFlightCount -= 1;
+    if (!this.#isPaused) return;
     const isUnder =
       this.#inFlightBytes <= this.#inFlightBytesMax / 2 &&
       this.#inFlightCount <= CLIENT_IN_FLIGHT_REQUESTS_MAX / 2;
-    if (isUnder) this.session.resume("in-flight");
+    if (!isUnder) return;
+    this.#isPaused = false;
+    this.session.resume("in-flight");
   }
 
   close(): void {

@@ -59,7 +59,7 @@ export class RingReader {
     const at = DATA_OFFSET_BYTES + (this.#head & (this.#capacityBytes - 1));
     const lengthBytes = this.#words[at >> 2]!;
     const type = this.#words[(at >> 2) + 1]!;
-    assert(lengthBytes >= 0 && lengthBytes <= this.#capacityBytes, `ring record length ${lengthBytes}`);
+    assert(lengthBytes >= 0 && lengthBytes <= this.#capacityBytes, "a record lies within its ring");
     const start = at + RECORD_HEADER_BYTES;
     this.#head = (this.#head + alignRecord(lengthBytes)) | 0;
     if (type === RECORD_TYPE_PADDING) return;

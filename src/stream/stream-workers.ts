@@ -79,7 +79,7 @@ export class StreamWorkers {
   /** @throws {MillraceError} SERVER_BUSY between a worker's death and its successor's start */
   proxy(workerIndex: number): StreamProxy {
     const place = this.#places[workerIndex];
-    assert(place !== undefined, `worker ${workerIndex} exists`);
+    assert(place !== undefined, "a stream names a worker that exists");
     if (this.#isClosed) throw new MillraceError("SHUTTING_DOWN", "The engine is stopping");
     if (place.proxy === undefined && place.deathsMs.length === 0) place.proxy = this.#start(workerIndex);
     if (place.proxy === undefined) {
