@@ -2,6 +2,7 @@ import { once } from "node:events";
 import type { TestContext } from "node:test";
 import type { Worker } from "node:worker_threads";
 import { systemClock } from "../../src/core/clock.ts";
+import { StatusCode } from "../../src/core/status-code.ts";
 import { systemRandom } from "../../src/core/random.ts";
 import type { ClientSession } from "../../src/engine/client-session.ts";
 import { Engine } from "../../src/engine/engine.ts";
@@ -78,9 +79,15 @@ export class TestSession implements ClientSession {
   }
 
   async openStream(name: string): Promise<number> {
-    const requestId = this.#nextRequestId++;
-    const frame = await this.#ask(String(requestId), encodeOpenStream({ requestId, name }));
-    return decodeOpenStreamResult(frame).handle;
+    for (;;) {
+      const requestId = this.#nextRequestId++;
+      const frame = await this.#ask(String(requestId), encodeOpenStream({ requestId, name }));
+      const { status, handle, errorMessage } = decodeOpenStreamResult(frame);
+      if (status === StatusCode.Success) return handle;
+      // A failure's handle is 0, which is another stream's.
+      if (status !== StatusCode.ServerBusy) throw new Error(errorMessage);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
   }
 
   append(handle: number, messages: readonly string[]): Promise<AppendAnswer> {
