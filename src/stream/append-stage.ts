@@ -48,6 +48,11 @@ export class AppendStage {
     return this.#holding.size > 0;
   }
 
+  /** Whether an outcome is still to come for something that was taken from the ring. */
+  owesOutcomes(stream: OpenStream): boolean {
+    return stream.gathered.length + stream.held.length + stream.waiting.length > 0 || stream.isSyncing;
+  }
+
   get isHoldingTooMuch(): boolean {
     return this.#heldBytes > HELD_BYTES_MAX;
   }

@@ -48,6 +48,14 @@ export interface StreamAgentOptions {
   readonly settings: StreamWorkerSettings;
 }
 
+/** An end that was asked for and waits for the last outcomes. */
+interface Closing {
+  readonly id: number;
+  /** Streams whose last sync runs; undefined before they were asked. */
+  unsyncedCount: number | undefined;
+  failure: MillraceError | undefined;
+}
+
 /** The work of one stream worker in bounded slices, without a thread: owns the logs of its streams and nothing else does. */
 export class StreamAgent {
   readonly #options: StreamAgentOptions;
@@ -59,6 +67,7 @@ export class StreamAgent {
   onSyncSettled: (() => void) | undefined;
   #sliceMs = 0;
   #nextTickMs = 0;
+  #closing: Closing | undefined;
   #isClosed = false;
 
   constructor(options: StreamAgentOptions) {
@@ -85,6 +94,8 @@ export class StreamAgent {
    */
   hasInput(): boolean {
     if (!this.#up.isClear) return this.#up.flush();
+    // Outcomes of a sync that ended since the last slice.
+    if (this.#up.hasOutcomes || this.#isClosed) return true;
     return !this.#options.down.isEmpty && !this.#appends.isHoldingTooMuch;
   }
 
@@ -104,9 +115,10 @@ export class StreamAgent {
     const consumedBytes = mayRead ? down.read(this.#onRecord, SLICE_BYTES_MAX) : 0;
     this.#appends.commitAll();
     if (clock.monotonicMs() >= this.#nextTickMs) this.#tick();
-    const hasServed = this.#reads.serve();
-    this.#tellProgress();
+    const hasServed = this.#closing === undefined && this.#reads.serve();
+    if (this.#up.isClear) this.#tellProgress();
     this.#up.flush();
+    if (this.#closing !== undefined) this.#goOnClosing(this.#closing);
     return consumedBytes > 0 || hasServed;
   }
 
@@ -197,32 +209,44 @@ export class StreamAgent {
     this.#options.reply({ kind: "done", id: request.id, notes: [] });
   }
 
+  /** Nothing more is sent down after this: what lies in the ring is committed and answered before the thread ends. */
   #close(id: number): void {
-    this.#options.down.read(this.#onRecord, Infinity);
-    this.#appends.commitAll();
-    for (const stream of this.#streams) {
-      if (stream === undefined) continue;
+    this.#closing = { id, unsyncedCount: undefined, failure: undefined };
+    this.doWork();
+  }
+
+  #goOnClosing(closing: Closing): void {
+    const open = this.#streams.filter((stream) => stream !== undefined);
+    for (const stream of open) {
+      // A sync that its held batches wait for may never come.
+      if (stream.log.state === "ok") continue;
       this.#appends.refuseHeld(stream, new MillraceError("SHUTTING_DOWN", "The engine is stopping"));
     }
-    const open = this.#streams.filter((stream) => stream !== undefined);
-    let unsyncedCount = open.length;
-    let failure: MillraceError | undefined;
-    const finish = (): void => {
-      for (const stream of open) stream.log.close();
-      this.#tellProgress();
-      this.#up.flush();
-      this.#isClosed = true;
-      this.#replyDone(id, failure);
-    };
-    if (unsyncedCount === 0) finish();
-    for (const stream of open) {
-      stream.log.sync((error) => {
-        failure ??= error;
-        stream.isProgressDue = true;
-        unsyncedCount -= 1;
-        if (unsyncedCount === 0) finish();
-      });
+    const owesOutcomes = open.some((stream) => this.#appends.owesOutcomes(stream));
+    if (this.#hasClosed() || owesOutcomes || !this.#options.down.isEmpty) return;
+    if (closing.unsyncedCount === undefined) {
+      closing.unsyncedCount = open.length;
+      for (const stream of open) this.#syncBeforeClose(stream, closing);
     }
+    // The main thread takes what fills the ring and wakes this one, which would take it along unsent.
+    if (this.#hasClosed() || closing.unsyncedCount > 0 || !this.#up.flush()) return;
+    for (const stream of open) stream.log.close();
+    this.#isClosed = true;
+    this.#replyDone(closing.id, closing.failure);
+  }
+
+  /** A sync that ends at once closes from within. */
+  #hasClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  #syncBeforeClose(stream: OpenStream, closing: Closing): void {
+    stream.log.sync((error) => {
+      closing.failure ??= error;
+      closing.unsyncedCount! -= 1;
+      this.#goOnClosing(closing);
+      this.onSyncSettled?.();
+    });
   }
 
   #replyDone(id: number, error: MillraceError | undefined, slot?: number): void {
@@ -295,7 +319,6 @@ export class StreamAgent {
 
   /** A stream's numbers go out before the outcomes that they include, so that describe never lags behind an acknowledgement. */
   #tellProgress(): void {
-    if (!this.#up.isClear) return;
     for (const stream of this.#streams) {
       if (stream?.isProgressDue !== true) continue;
       stream.isProgressDue = false;

@@ -71,6 +71,8 @@ export class StreamProxy {
   #isRingDue = false;
   #isClosing = false;
   #isDead = false;
+  /** Called when the down ring has taken everything, or never will. */
+  #onFlushed: () => void = () => undefined;
 
   constructor(options: StreamProxyOptions) {
     this.#options = options;
@@ -216,17 +218,26 @@ export class StreamProxy {
   /** Hands out what the worker sent, up to a bound. @returns true when the down ring has room again for those who wait. */
   drain(): boolean {
     this.#up.read(this.#onRecord, DRAIN_BYTES_MAX);
-    return this.#down.flush();
+    const isClear = this.#down.flush();
+    if (isClear) this.#onFlushed();
+    return isClear;
   }
 
-  /** Commits and syncs everything, then ends the thread. */
+  /**
+   * Commits and syncs everything that was sent, hands out the answers, then ends the thread. Call `drain` as before until it
+   * resolves. @throws {MillraceError} what the worker answered, or UNKNOWN_OUTCOME if it died
+   */
   async close(): Promise<void> {
     this.#isClosing = true;
     if (this.#isDead) return;
     const exited = new Promise<void>((resolve) => this.#worker.once("exit", () => resolve()));
-    await this.control({ kind: "close" });
-    while (this.hasUpward) this.drain();
-    await exited;
+    const flushed = new Promise<void>((resolve) => (this.#onFlushed = resolve));
+    if (!this.#down.flush()) await flushed;
+    try {
+      await this.control({ kind: "close" });
+    } finally {
+      await exited;
+    }
   }
 
   /** Ends the thread at once; for a worker that does not answer. */
@@ -308,6 +319,7 @@ export class StreamProxy {
 
   #onExit(failure: Error | undefined): void {
     this.#isDead = true;
+    this.#onFlushed();
     // What the worker finished before it died is told as it was; only the rest is in doubt.
     while (this.hasUpward) this.#up.read(this.#onRecord, DRAIN_BYTES_MAX);
     const error = workerDied();

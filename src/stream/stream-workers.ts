@@ -43,6 +43,8 @@ export class StreamWorkers {
   readonly #memory = new Map<string, SharedArrayBuffer[]>();
   readonly #timers = new Set<NodeJS.Timeout>();
   #isClosed = false;
+  /** The doorbell is answered until the last worker has told its last outcome. */
+  #isPumping = true;
 
   constructor(options: StreamWorkersOptions) {
     this.#options = options;
@@ -108,14 +110,17 @@ export class StreamWorkers {
   async close(): Promise<void> {
     this.#isClosed = true;
     for (const timer of this.#timers) clearTimeout(timer);
-    await Promise.all(this.running.map(({ proxy }) => proxy.close()));
+    const closed = await Promise.allSettled(this.running.map(({ proxy }) => proxy.close()));
+    this.#isPumping = false;
     this.#options.onDrained();
     this.#doorbell.ringAlways();
+    for (const result of closed) if (result.status === "rejected") throw result.reason;
   }
 
   async terminate(): Promise<void> {
     this.#isClosed = true;
     for (const timer of this.#timers) clearTimeout(timer);
+    this.#isPumping = false;
     await Promise.all(this.running.map(({ proxy }) => proxy.terminate()));
   }
 
@@ -161,7 +166,7 @@ export class StreamWorkers {
   }
 
   async #pump(): Promise<void> {
-    while (!this.#isClosed) {
+    while (this.#isPumping) {
       this.#drain();
       const ticket = this.#doorbell.arm();
       if (this.#places.some(({ proxy }) => proxy?.hasWork() === true)) {

@@ -50,6 +50,11 @@ export class UpSender {
     return this.#sender.isClear;
   }
 
+  /** Whether there are outcomes that `flush` has not sent yet. */
+  get hasOutcomes(): boolean {
+    return this.#appendedCount > 0;
+  }
+
   appended(token: number, firstSequence: number): void {
     const at = APPENDED_HEAD_BYTES + this.#appendedCount * APPENDED_ENTRY_BYTES;
     this.#appended.writeUInt32LE(token, at);
