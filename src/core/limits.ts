@@ -71,6 +71,8 @@ export const COMMIT_ALIGN_BYTES_DEFAULT = 4096;
 /** Rings: capacity is a power of two; one client may hold a quarter of a ring. */
 export const RING_BYTES_DEFAULT = 4 * MIB;
 export const RING_FRAGMENT_BYTES_MAX = 512 * KIB;
+/** What may wait for a full ring, over all connections; above it requests are refused until the worker has caught up. */
+export const RING_QUEUED_BYTES_MAX = 64 * MIB;
 
 /** Batches a worker keeps for streams whose sync lags; above it the ring is not drained, and so sockets are not read. */
 export const HELD_BYTES_MAX = 16 * MIB;
@@ -85,6 +87,11 @@ export const OUTBOUND_BUFFERED_BYTES_MAX = MIB;
 export const HANDLES_PER_CONNECTION_MAX = 1024;
 export const SUBSCRIPTIONS_PER_CONNECTION_MAX = 64;
 export const SUBSCRIPTION_CREDIT_BYTES_MAX = 16 * MIB;
+/** What a worker may push to one subscription before the main thread has seen that the client takes it. */
+export const SUBSCRIPTION_WINDOW_BYTES = MIB;
+/** Reads of one connection that a worker has, and those that wait for their turn. */
+export const READS_PER_CONNECTION_MAX = 64;
+export const READS_WAITING_PER_CONNECTION_MAX = 1024;
 export const WEBSOCKET_FRAGMENTS_MAX = 64;
 export const WEBSOCKET_BUFFERED_CHUNKS_MAX = 1024;
 /** What a peer may send before it has said who it is. */

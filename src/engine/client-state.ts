@@ -1,6 +1,9 @@
 import {
   CLIENT_IN_FLIGHT_REQUESTS_MAX,
   HANDLES_PER_CONNECTION_MAX,
+  OUTBOUND_BUFFERED_BYTES_MAX,
+  READS_PER_CONNECTION_MAX,
+  READS_WAITING_PER_CONNECTION_MAX,
   SUBSCRIPTIONS_PER_CONNECTION_MAX,
 } from "../core/limits.ts";
 import { MillraceError } from "../core/errors.ts";
@@ -14,14 +17,22 @@ export interface Cancellable {
   cancel(): void;
 }
 
+/** A read, told when it may go to its worker. */
+export interface ClientRead extends Cancellable {
+  start(): void;
+}
+
 /** What the engine keeps for one connection. */
 export class ClientState {
   readonly session: ClientSession;
   readonly header = createAppendBatchHeader();
   readonly results = new AppendResultWriter();
-  /** Subscriptions by the client's id, reads by themselves. */
-  readonly subscriptions = new Map<number, Cancellable & { credit(bytes: number): void }>();
-  readonly reads = new Set<Cancellable>();
+  /** By the client's id. */
+  readonly subscriptions = new Map<number, Cancellable & { credit(bytes: number): void; resume(): void }>();
+  readonly #reads = new Set<ClientRead>();
+  /** Reads whose turn comes when those before them are answered and the client has taken the answers. */
+  readonly #waitingReads: ClientRead[] = [];
+  #isStartingReads = false;
   readonly #handles: StreamEntry[] = [];
   readonly #inFlightBytesMax: number;
   #inFlightBytes = 0;
@@ -86,10 +97,49 @@ export class ClientState {
     this.session.resume("in-flight");
   }
 
+  get runningReadCount(): number {
+    return this.#reads.size;
+  }
+
+  /** @throws {MillraceError} SERVER_BUSY */
+  addRead(read: ClientRead): void {
+    if (this.#waitingReads.length === READS_WAITING_PER_CONNECTION_MAX) {
+      const text = `Cannot read: ${READS_WAITING_PER_CONNECTION_MAX} reads of this connection wait already`;
+      throw new MillraceError("SERVER_BUSY", text);
+    }
+    this.#waitingReads.push(read);
+    this.#startReads();
+  }
+
+  endRead(read: ClientRead): void {
+    this.#reads.delete(read);
+    this.#startReads();
+  }
+
+  /** The client has taken what was sent. */
+  onDrain(): void {
+    this.#startReads();
+    for (const subscription of this.subscriptions.values()) subscription.resume();
+  }
+
+  #startReads(): void {
+    // A read that fails at once ends within its start.
+    if (this.#isStartingReads) return;
+    this.#isStartingReads = true;
+    while (this.#reads.size < READS_PER_CONNECTION_MAX && this.#waitingReads.length > 0) {
+      if (this.session.bufferedBytes > OUTBOUND_BUFFERED_BYTES_MAX) break;
+      const read = this.#waitingReads.shift()!;
+      this.#reads.add(read);
+      read.start();
+    }
+    this.#isStartingReads = false;
+  }
+
   close(): void {
     for (const subscription of this.subscriptions.values()) subscription.cancel();
-    for (const read of this.reads) read.cancel();
+    for (const read of this.#reads) read.cancel();
     this.subscriptions.clear();
-    this.reads.clear();
+    this.#waitingReads.length = 0;
+    this.#reads.clear();
   }
 }

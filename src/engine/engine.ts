@@ -120,6 +120,7 @@ export class Engine implements EngineContext {
 
   onDrain(session: ClientSession): void {
     session.resume("outbound");
+    this.#clients.get(session.id)?.onDrain();
   }
 
   onClose(session: ClientSession): void {

@@ -38,6 +38,7 @@ export class ReadStage {
   readonly #clock: Clock;
   readonly #waiting = new Map<number, WaitingRead>();
   readonly #subscriptions = new Map<number, Subscription>();
+  #isReadsTurn = false;
 
   constructor(options: { up: UpSender; clock: Clock }) {
     this.#up = options.up;
@@ -86,6 +87,13 @@ export class ReadStage {
 
   /** Answers what can be answered and pushes one piece to each subscription with credit. @returns whether anything was sent. */
   serve(): boolean {
+    // By turns, for either kind alone can keep the ring full.
+    this.#isReadsTurn = !this.#isReadsTurn;
+    const isBusy = this.#isReadsTurn ? this.#answerAll() : this.#pushAll();
+    return (this.#isReadsTurn ? this.#pushAll() : this.#answerAll()) || isBusy;
+  }
+
+  #answerAll(): boolean {
     let isBusy = false;
     for (const read of this.#waiting.values()) {
       if (!this.#up.isClear) return isBusy;
@@ -94,11 +102,21 @@ export class ReadStage {
         isBusy = true;
       }
     }
-    for (const subscription of this.#subscriptions.values()) {
-      if (!this.#up.isClear) return isBusy;
-      if (this.#push(subscription)) isBusy = true;
-    }
     return isBusy;
+  }
+
+  #pushAll(): boolean {
+    const pushed: Subscription[] = [];
+    for (const subscription of this.#subscriptions.values()) {
+      if (!this.#up.isClear) break;
+      if (this.#push(subscription)) pushed.push(subscription);
+    }
+    // They go to the end: where the ring has no room for all, the others come first the next time.
+    for (const subscription of pushed) {
+      const { token } = subscription;
+      if (this.#subscriptions.delete(token)) this.#subscriptions.set(token, subscription);
+    }
+    return pushed.length > 0;
   }
 
   #answer(read: WaitingRead): boolean {
@@ -141,8 +159,14 @@ export class ReadStage {
     const { log } = stream;
     if (subscription.creditBytes <= 0 || subscription.nextSequence >= log.nextSequence) return false;
     try {
+      const { oldestSequence } = log;
+      if (subscription.nextSequence < oldestSequence) {
+        this.#up.gap(token, GapReason.Overwritten, subscription.nextSequence, oldestSequence);
+        subscription.nextSequence = oldestSequence;
+        return true;
+      }
       const bytesMax = Math.min(READ_CHUNK_BYTES_MAX, subscription.creditBytes);
-      const fromSequence = Math.max(subscription.nextSequence, log.oldestSequence);
+      const fromSequence = subscription.nextSequence;
       const found = log.read({ fromSequence, messageCountMax: MESSAGES_PER_PUSH_MAX, bytesMax });
       for (const slice of found) {
         subscription.nextSequence = endOf(slice);

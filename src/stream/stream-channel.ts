@@ -47,7 +47,7 @@ export const RECORDS_FLAG_LAST = 1;
 export const GAP_BYTES = 24;
 export const FAILED_HEAD_BYTES = 8;
 
-export const GapReason = { Corrupt: 1, Missing: 2 } as const;
+export const GapReason = { Corrupt: 1, Missing: 2, Overwritten: 3 } as const;
 export type GapReason = (typeof GapReason)[keyof typeof GapReason];
 
 export const StreamState = { Ok: 0, ReadOnly: 1, Fenced: 2 } as const;

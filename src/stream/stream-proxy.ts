@@ -1,5 +1,6 @@
 import { Worker } from "node:worker_threads";
 import { MillraceError } from "../core/errors.ts";
+import { RING_QUEUED_BYTES_MAX } from "../core/limits.ts";
 import { MESSAGE_LENGTH_BYTES } from "../core/message-framing.ts";
 import { Doorbell } from "../ring/doorbell.ts";
 import { RingCounter, allocateRing } from "../ring/ring-layout.ts";
@@ -104,6 +105,13 @@ export class StreamProxy {
   /** Whether the ring takes requests; false means that `onRoom` work waits for the worker. */
   get isClear(): boolean {
     return this.#down.isClear;
+  }
+
+  /** @throws {MillraceError} SERVER_BUSY when too much waits for the ring already */
+  assertRoom(): void {
+    const { queuedBytes } = this.#down;
+    if (queuedBytes <= RING_QUEUED_BYTES_MAX) return;
+    throw new MillraceError("SERVER_BUSY", `${queuedBytes} bytes wait for the stream's worker: retry`);
   }
 
   /** For a last look before sleep: something came up, or the ring has room that rang the doorbell before it was armed. */

@@ -24,6 +24,7 @@ export function handleAppendBatch(engine: EngineContext, client: ClientState, fr
     const entry = client.stream(header.handle);
     assertOpen(entry);
     const proxy = engine.workers.proxy(entry.workerIndex);
+    proxy.assertRoom();
     const { requestId, rawSizeBytes, messageCount, messagesAt } = header;
     const request = new PendingAppendBatch(engine, client, entry, { requestId, rawSizeBytes, messageCount });
     const flags = header.isLz4 ? APPEND_FLAG_LZ4 : 0;

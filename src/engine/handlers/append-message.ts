@@ -19,6 +19,7 @@ export function handleAppendMessage(engine: EngineContext, client: ClientState, 
   }
   const entry = engine.catalog.get(name);
   const proxy = engine.workers.proxy(entry.workerIndex);
+  proxy.assertRoom();
   const request = new PendingAppendMessage(
     client,
     entry,

@@ -1,63 +1,87 @@
-import type { MillraceError } from "../../core/errors.ts";
-import { READ_REPLY_BYTES_MAX, READ_WAIT_MS_MAX } from "../../core/limits.ts";
+import { type MillraceError, asMillraceError } from "../../core/errors.ts";
+import { READ_CHUNK_BYTES_MAX, READ_REPLY_BYTES_MAX, READ_WAIT_MS_MAX } from "../../core/limits.ts";
 import { MESSAGE_LENGTH_BYTES, readLength } from "../../core/message-framing.ts";
 import type { Message } from "../../core/stream-definition.ts";
 import type { StreamRequest } from "../../stream/pending-requests.ts";
 import type { ReceivedRecords } from "../../stream/records-decoder.ts";
 import { Operation } from "../../wire/operation.ts";
-import { decodeReadMessages, encodeReadMessagesResponse } from "../../wire/read-messages.ts";
+import {
+  type ReadMessages,
+  decodeReadMessages,
+  encodeReadMessagesResponse,
+} from "../../wire/read-messages.ts";
 import { success } from "../../wire/reply.ts";
-import type { Cancellable, ClientState } from "../client-state.ts";
+import type { ClientRead, ClientState } from "../client-state.ts";
 import type { EngineContext } from "../engine-context.ts";
 import { replyFailure } from "../failure-reply.ts";
 
 /** ReadMessages (5): waits in the worker until the minimum is there or the time is over. */
 export function handleReadMessages(engine: EngineContext, client: ClientState, frame: Uint8Array): void {
-  const { requestId, streamName, options } = decodeReadMessages(frame);
-  const entry = engine.catalog.get(streamName);
-  const proxy = engine.workers.proxy(entry.workerIndex);
-  const request = new PendingRead(client, { requestId, streamName });
-  const token = proxy.read(request, {
-    slot: entry.slot,
-    fromSequence: options.desiredStartSequenceNumber,
-    min: options.minMessageCount,
-    max: options.maxMessageCount,
-    bytesMax: READ_REPLY_BYTES_MAX,
-    // A reply after the client's own 60 s limit would end the reader of the Python client for good.
-    timeoutMs: Math.min(options.readTimeoutMillis, READ_WAIT_MS_MAX),
-  });
-  request.onCancel = () => proxy.cancel(token);
+  const request = decodeReadMessages(frame);
+  // Refused at once, not when its turn comes.
+  engine.catalog.get(request.streamName);
+  client.addRead(new PendingRead(engine, client, request));
 }
 
-class PendingRead implements StreamRequest, Cancellable {
-  onCancel: (() => void) | undefined;
+class PendingRead implements StreamRequest, ClientRead {
+  readonly #engine: EngineContext;
   readonly #client: ClientState;
   readonly #requestId: string;
   readonly #streamName: string;
+  readonly #options: ReadMessages["options"];
+  readonly #deadlineMs: number;
   readonly #messages: Message[] = [];
+  #onCancel: (() => void) | undefined;
 
-  constructor(client: ClientState, what: { requestId: string; streamName: string }) {
+  constructor(engine: EngineContext, client: ClientState, { requestId, streamName, options }: ReadMessages) {
+    this.#engine = engine;
     this.#client = client;
-    this.#requestId = what.requestId;
-    this.#streamName = what.streamName;
-    client.reads.add(this);
+    this.#requestId = requestId;
+    this.#streamName = streamName;
+    this.#options = options;
+    // A reply after the client's own 60 s limit would end the reader of the Python client for good.
+    const waitMs = Math.min(options.readTimeoutMillis, READ_WAIT_MS_MAX);
+    this.#deadlineMs = engine.clock.monotonicMs() + waitMs;
+  }
+
+  start(): void {
+    try {
+      const entry = this.#engine.catalog.get(this.#streamName);
+      const proxy = this.#engine.workers.proxy(entry.workerIndex);
+      proxy.assertRoom();
+      const token = proxy.read(this, {
+        slot: entry.slot,
+        fromSequence: this.#options.desiredStartSequenceNumber,
+        min: this.#options.minMessageCount,
+        max: this.#options.maxMessageCount,
+        // Shared by the reads that run, so that one connection cannot have many large replies made at once.
+        bytesMax: Math.max(
+          READ_CHUNK_BYTES_MAX,
+          Math.floor(READ_REPLY_BYTES_MAX / this.#client.runningReadCount),
+        ),
+        timeoutMs: Math.max(0, Math.round(this.#deadlineMs - this.#engine.clock.monotonicMs())),
+      });
+      this.#onCancel = () => proxy.cancel(token);
+    } catch (thrown) {
+      this.onFailed(asMillraceError(thrown));
+    }
   }
 
   onRecords(records: ReceivedRecords): void {
     collectMessages(this.#streamName, records, this.#messages);
     if (!records.isLast) return;
-    this.#client.reads.delete(this);
     const reply = { ...success(this.#requestId), messages: this.#messages };
     this.#client.session.send(encodeReadMessagesResponse(reply));
+    this.#client.endRead(this);
   }
 
   onFailed(error: MillraceError): void {
-    this.#client.reads.delete(this);
     replyFailure(this.#client, { operation: Operation.ReadMessages, requestId: this.#requestId }, error);
+    this.#client.endRead(this);
   }
 
   cancel(): void {
-    this.onCancel?.();
+    this.#onCancel?.();
   }
 }
 

@@ -1,6 +1,10 @@
 import { type MillraceError, asMillraceError } from "../../core/errors.ts";
 import { MillraceError as Failure } from "../../core/errors.ts";
-import { SUBSCRIPTION_CREDIT_BYTES_MAX } from "../../core/limits.ts";
+import {
+  OUTBOUND_BUFFERED_BYTES_MAX,
+  SUBSCRIPTION_CREDIT_BYTES_MAX,
+  SUBSCRIPTION_WINDOW_BYTES,
+} from "../../core/limits.ts";
 import { StatusCode } from "../../core/status-code.ts";
 import type { StreamRequest } from "../../stream/pending-requests.ts";
 import type { ReceivedGap, ReceivedRecords } from "../../stream/records-decoder.ts";
@@ -26,12 +30,14 @@ export function handleSubscribe(engine: EngineContext, client: ClientState, fram
     const entry = client.stream(handle);
     assertOpen(entry);
     const proxy = engine.workers.proxy(entry.workerIndex);
+    proxy.assertRoom();
     const subscription = new Subscription(client, proxy, subscriptionId);
     client.subscriptions.set(subscriptionId, subscription);
     const firstSequence = Math.max(fromSequence, entry.progress.oldestSequence);
     const result = { subscriptionId, status: StatusCode.Success, firstSequence, errorMessage: "" };
     client.session.send(encodeSubscribeResult(result));
-    subscription.start({ slot: entry.slot, fromSequence, creditBytes });
+    // From what the client was told: what is deleted until the worker gets there comes to it as a gap.
+    subscription.start({ slot: entry.slot, fromSequence: firstSequence, creditBytes });
   } catch (thrown) {
     sendFailure(client, subscriptionId, asMillraceError(thrown));
   }
@@ -50,13 +56,21 @@ export function handleUnsubscribe(client: ClientState, frame: Uint8Array): void 
   client.subscriptions.delete(subscriptionId);
 }
 
+const gapReasons = {
+  [StoreGapReason.Corrupt]: GapReason.Corrupt,
+  [StoreGapReason.Missing]: GapReason.Lost,
+  [StoreGapReason.Overwritten]: GapReason.Overwritten,
+} as const;
+
 class Subscription implements StreamRequest, Cancellable {
   readonly #client: ClientState;
   readonly #proxy: StreamProxy;
   readonly #subscriptionId: number;
   #token = -1;
-  /** Bytes the client allows beyond those sent; more than the limit is not believed. */
-  #creditBytes = 0;
+  /** Bytes that the client allows and the worker does not know of. */
+  #heldBackBytes = 0;
+  /** Bytes that the worker may push beyond those that came; below 0 after a message larger than that. */
+  #windowBytes = 0;
   #nextSequence = 0;
 
   constructor(client: ClientState, proxy: StreamProxy, subscriptionId: number) {
@@ -66,31 +80,42 @@ class Subscription implements StreamRequest, Cancellable {
   }
 
   start(from: { slot: number; fromSequence: number; creditBytes: number }): void {
-    const creditBytes = Math.min(from.creditBytes, SUBSCRIPTION_CREDIT_BYTES_MAX);
-    this.#creditBytes = creditBytes;
+    const allowedBytes = Math.min(from.creditBytes, SUBSCRIPTION_CREDIT_BYTES_MAX);
+    this.#windowBytes = Math.min(allowedBytes, SUBSCRIPTION_WINDOW_BYTES);
+    this.#heldBackBytes = allowedBytes - this.#windowBytes;
     this.#nextSequence = from.fromSequence;
-    this.#token = this.#proxy.subscribe(this, { ...from, creditBytes });
+    this.#token = this.#proxy.subscribe(this, { ...from, creditBytes: this.#windowBytes });
   }
 
+  /** More than the limit is not believed. */
   credit(bytes: number): void {
-    const allowed = Math.min(bytes, SUBSCRIPTION_CREDIT_BYTES_MAX - this.#creditBytes);
-    if (allowed <= 0) return;
-    this.#creditBytes += allowed;
-    this.#proxy.credit(this.#token, allowed);
+    const creditBytes = this.#heldBackBytes + this.#windowBytes;
+    this.#heldBackBytes += Math.max(0, Math.min(bytes, SUBSCRIPTION_CREDIT_BYTES_MAX - creditBytes));
+    this.resume();
+  }
+
+  /** Lets the worker go on, unless the client does not take what was sent: its session tells when it has. */
+  resume(): void {
+    if (this.#client.session.bufferedBytes > OUTBOUND_BUFFERED_BYTES_MAX) return;
+    if (this.#heldBackBytes === 0 || this.#windowBytes * 2 > SUBSCRIPTION_WINDOW_BYTES) return;
+    const bytes = Math.min(this.#heldBackBytes, SUBSCRIPTION_WINDOW_BYTES - this.#windowBytes);
+    this.#heldBackBytes -= bytes;
+    this.#windowBytes += bytes;
+    this.#proxy.credit(this.#token, bytes);
   }
 
   onRecords(records: ReceivedRecords): void {
-    this.#creditBytes -= records.messages.length;
+    this.#windowBytes -= records.messages.length;
     const { firstSequence, durableEnd, messages, messageCount } = records;
     this.#nextSequence = firstSequence + messageCount;
     const runs = records.runs.map((run) => ({ messageCount: run.messageCount, ingestTimeMs: run.ingestMs }));
     this.#send({ firstSequence, durableEnd, runs, messageBytes: messages });
+    this.resume();
   }
 
   onGap({ fromSequence, toSequence, reason }: ReceivedGap): void {
     const missingCount = toSequence - fromSequence;
-    const gapReason = reason === StoreGapReason.Corrupt ? GapReason.Corrupt : GapReason.Lost;
-    const runs = [{ gapReason, missingCount }];
+    const runs = [{ gapReason: gapReasons[reason], missingCount }];
     this.#nextSequence = toSequence;
     this.#send({
       firstSequence: fromSequence,
