@@ -64,7 +64,11 @@ const rows = {
   },
   CONNECT_FAILED: { status: StatusCode.FailedToConnect, retryable: true },
   SEQUENCE_GAP: { status: StatusCode.InvalidRequest, ownStatus: StatusCode.SequenceGap, retryable: false },
-  SHUTTING_DOWN: { status: StatusCode.UnknownFailure, retryable: true },
+  SHUTTING_DOWN: {
+    status: StatusCode.UnknownFailure,
+    ownStatus: StatusCode.ServerBusy,
+    retryable: true,
+  },
 } as const satisfies Record<string, ErrorRow>;
 
 export type ErrorCode = keyof typeof rows;

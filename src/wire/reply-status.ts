@@ -15,6 +15,7 @@ const prefixes: Partial<Record<ErrorCode, string>> = {
   STORAGE_READ_ONLY: "rejected",
   STREAM_FENCED: "rejected",
   SERVER_BUSY: "rejected",
+  SHUTTING_DOWN: "rejected",
 };
 
 /** The status that a client of this version may see in place of `status`, on an operation below 64. */

@@ -37,9 +37,9 @@ async function readAll(session: TestSession, streamName: string): Promise<string
   const payloads: string[] = [];
   for (;;) {
     const from = { desiredStartSequenceNumber: payloads.length, maxMessageCount: 100_000 };
-    const { status, messages = [] } = await read(session, streamName, from);
+    const { status, errorMessage, messages = [] } = await read(session, streamName, from);
     if (status === StatusCode.NotEnoughMessages) return payloads;
-    assert.equal(status, 0);
+    assert.equal(status, 0, errorMessage);
     for (const { payload } of messages) payloads.push(Buffer.from(payload).toString());
   }
 }
@@ -69,7 +69,11 @@ describe("a stream worker that dies", () => {
       ["memory", { persistence: Persistence.Memory }],
       ["plain 2", {}],
     ];
-    for (const [name, changes] of kinds) assert.equal((await create(session, name, changes)).status, 0);
+    const handles = new Map<string, number>();
+    for (const [name, changes] of kinds) {
+      assert.equal((await create(session, name, changes)).status, 0);
+      handles.set(name, await session.openStream(name));
+    }
     const acknowledged = new Map(kinds.map(([name]) => [name, new Map<number, string>()]));
     const sent = new Set<string>();
     const failures = new Map<number, number>();
@@ -120,8 +124,7 @@ describe("a stream worker that dies", () => {
     );
     assert.ok((failures.get(StatusCode.UnknownOutcome) ?? 0) > 0, "no death met an append");
     for (const [name] of kinds) {
-      const handle = await session.openStream(name);
-      await appendUntilTaken(session, handle, "last");
+      await appendUntilTaken(session, handles.get(name)!, "last");
       const stored = await readAll(session, name);
       assert.equal(stored.pop(), "last");
       for (const [sequence, message] of acknowledged.get(name)!)

@@ -14,6 +14,8 @@ export interface LoadProducerOptions {
   /** Requests on their way. */
   readonly windowMax: number;
   readonly random: Random;
+  /** Refusals that end the load without being a fault: what they concern was not stored, and nothing after it. */
+  readonly endsWith?: RegExp;
 }
 
 const BATCH_MESSAGES_MAX = 24;
@@ -117,11 +119,12 @@ export class LoadProducer {
   }
 
   #onAnswer(requestId: number, answer: { status: number; firstSequence: number; text: string }): void {
-    const { name, checker } = this.#options;
+    const { name, checker, endsWith } = this.#options;
     const batch = this.#inFlight.get(requestId);
     if (batch === undefined) throw new Error(`answer to request ${requestId}, which nobody made`);
     this.#inFlight.delete(requestId);
     if (answer.status === 0) checker.acknowledged(name, batch, answer.firstSequence);
+    else if (endsWith?.test(answer.text) === true) this.#isStopping = true;
     else checker.refused(name, batch, `status ${answer.status}, ${answer.text}`);
   }
 }

@@ -208,6 +208,7 @@ export class AgentFixture {
       const hadUp = !this.#up.isEmpty;
       events.push(...this.takeUp());
       this.#down.flush();
+      if (this.agent.isClosed && !hadUp) return events;
       if (!isBusy && !hadUp && !this.agent.hasInput() && this.#down.isClear) return events;
     }
     throw new Error("the agent does not come to rest");

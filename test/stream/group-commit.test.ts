@@ -146,4 +146,21 @@ describe("flushOnWrite", () => {
     }
     assert.deepEqual(answered, tokens);
   });
+
+  it("is closed only when everything held back and unsynced was answered", () => {
+    const fixture = openFlushed(undefined, { streamSegmentSize: 4096, maxSize: 10 * 1024 * 1024 });
+    const tokens = Array.from({ length: 100 }, (_, index) => index + 1);
+    for (const token of tokens) fixture.append(token, 0, { messages: ["x".repeat(500)] });
+    fixture.agent.onControl({ kind: "close", id: 77 });
+    const answered: number[] = [];
+    for (let turn = 0; turn < 500 && !fixture.agent.isClosed; turn++) {
+      for (const event of [...fixture.outcomes(), ...fixture.afterSync()]) {
+        assert.ok(event.kind === "appended");
+        answered.push(event.token);
+      }
+    }
+    assert.ok(fixture.agent.isClosed);
+    assert.deepEqual(answered, tokens);
+    assert.equal(durableEnd(fixture.storage), tokens.length);
+  });
 });
