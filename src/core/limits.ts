@@ -76,6 +76,8 @@ export const RING_QUEUED_BYTES_MAX = 64 * MIB;
 
 /** Batches a worker keeps for streams whose sync lags; above it the ring is not drained, and so sockets are not read. */
 export const HELD_BYTES_MAX = 16 * MIB;
+/** What a held batch costs beside its bytes: millions of tiny ones must not count as nothing. */
+export const HELD_BATCH_OVERHEAD_BYTES = 256;
 /** How often a worker that keeps such batches looks whether the sync has ended. */
 export const HELD_POLL_MS = 2;
 

@@ -1,5 +1,10 @@
 import { MillraceError, asMillraceError } from "../core/errors.ts";
-import { BLOCK_RAW_BYTES_MAX, HELD_BYTES_MAX, MESSAGE_OVERHEAD_BYTES } from "../core/limits.ts";
+import {
+  BLOCK_RAW_BYTES_MAX,
+  HELD_BATCH_OVERHEAD_BYTES,
+  HELD_BYTES_MAX,
+  MESSAGE_OVERHEAD_BYTES,
+} from "../core/limits.ts";
 import {
   FramingFault,
   MESSAGE_LENGTH_BYTES,
@@ -62,7 +67,7 @@ export class AppendStage {
     for (const stream of this.#holding) {
       while (stream.held.length > 0 && !stream.log.isSaturated) {
         if (!this.#tryGather(stream, stream.held[0]!, ingestMs)) break;
-        this.#heldBytes -= stream.held.shift()!.bytes.length;
+        this.#heldBytes -= HELD_BATCH_OVERHEAD_BYTES + stream.held.shift()!.bytes.length;
       }
       if (stream.held.length === 0) this.#holding.delete(stream);
     }
@@ -71,7 +76,7 @@ export class AppendStage {
   /** Answers what waits in a stream that goes away. */
   refuseHeld(stream: OpenStream, error: MillraceError): void {
     for (const { token, bytes } of stream.held) {
-      this.#heldBytes -= bytes.length;
+      this.#heldBytes -= HELD_BATCH_OVERHEAD_BYTES + bytes.length;
       this.#tell(stream, [{ token, error }]);
     }
     stream.held.length = 0;
@@ -81,7 +86,7 @@ export class AppendStage {
   #hold(stream: OpenStream, request: AppendRequest): void {
     const bytes = Uint8Array.prototype.slice.call(request.bytes, request.start, request.end);
     stream.held.push({ ...request, bytes, start: 0, end: bytes.length });
-    this.#heldBytes += bytes.length;
+    this.#heldBytes += HELD_BATCH_OVERHEAD_BYTES + bytes.length;
     this.#holding.add(stream);
   }
 
