@@ -95,7 +95,7 @@ export class StreamAgent {
   hasInput(): boolean {
     if (!this.#up.isClear) return this.#up.flush();
     // Outcomes of a sync that ended since the last slice.
-    if (this.#up.hasOutcomes || this.#isClosed) return true;
+    if (this.#up.isFlushDue || this.#isClosed) return true;
     return !this.#options.down.isEmpty && !this.#appends.isHoldingTooMuch;
   }
 

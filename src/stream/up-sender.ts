@@ -37,6 +37,7 @@ export class UpSender {
   readonly #wakeReader: () => void;
   readonly #appended = Buffer.alloc(APPENDED_HEAD_BYTES + APPENDED_ENTRIES_MAX * APPENDED_ENTRY_BYTES);
   #appendedCount = 0;
+  #isWakeDue = false;
 
   /** `beforeOutcomes` sends what whoever is told an outcome must find true already. */
   constructor(sender: RingSender, hooks: { beforeOutcomes: () => void; wakeReader: () => void }) {
@@ -50,9 +51,9 @@ export class UpSender {
     return this.#sender.isClear;
   }
 
-  /** Whether there are outcomes that `flush` has not sent yet. */
-  get hasOutcomes(): boolean {
-    return this.#appendedCount > 0;
+  /** Whether there is anything that `flush` has not sent yet, or of which the reader was not woken. */
+  get isFlushDue(): boolean {
+    return this.#appendedCount > 0 || this.#isWakeDue;
   }
 
   appended(token: number, firstSequence: number): void {
@@ -69,16 +70,16 @@ export class UpSender {
     this.#appended.writeUInt32LE(this.#appendedCount, 0);
     const lengthBytes = APPENDED_HEAD_BYTES + this.#appendedCount * APPENDED_ENTRY_BYTES;
     this.#appendedCount = 0;
-    this.#sender.send(UpRecord.Appended, this.#appended.subarray(0, lengthBytes));
+    this.#send(UpRecord.Appended, this.#appended.subarray(0, lengthBytes));
   }
 
   failed(token: number, error: MillraceError): void {
     this.flushAppended();
-    this.#sender.send(UpRecord.Failed, encodeFailed(token, error.code, error.message));
+    this.#send(UpRecord.Failed, encodeFailed(token, error.code, error.message));
   }
 
   progress(slot: number, progress: StreamProgress): void {
-    this.#sender.send(UpRecord.Progress, encodeProgress(slot, progress));
+    this.#send(UpRecord.Progress, encodeProgress(slot, progress));
   }
 
   records(head: RecordsHead, messages: Uint8Array): void {
@@ -95,7 +96,7 @@ export class UpSender {
       bytes.writeDoubleLE(run.ingestMs, at + 8);
       at += RECORDS_RUN_BYTES;
     }
-    this.#sender.send(UpRecord.Records, bytes, messages);
+    this.#send(UpRecord.Records, bytes, messages);
   }
 
   gap(token: number, reason: GapReason, fromSequence: number, toSequence: number): void {
@@ -104,14 +105,20 @@ export class UpSender {
     bytes.writeUInt32LE(reason, 4);
     bytes.writeDoubleLE(fromSequence, 8);
     bytes.writeDoubleLE(toSequence, 16);
-    this.#sender.send(UpRecord.Gap, bytes);
+    this.#send(UpRecord.Gap, bytes);
   }
 
   /** Sends what the ring could not take before, then wakes the reader once for all of it. @returns true when all is sent. */
   flush(): boolean {
     this.flushAppended();
     const isClear = this.#sender.flush();
+    this.#isWakeDue = false;
     this.#wakeReader();
     return isClear;
+  }
+
+  #send(type: UpRecord, head: Uint8Array, body?: Uint8Array): void {
+    this.#isWakeDue = true;
+    this.#sender.send(type, head, body);
   }
 }
