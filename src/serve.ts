@@ -1,6 +1,7 @@
 import type { RunningEngine } from "./cli/serve.ts";
 import type { Settings } from "./config/schema.ts";
 import { systemClock } from "./core/clock.ts";
+import { asMillraceError } from "./core/errors.ts";
 import { FRAME_OVERHEAD_BYTES_MAX } from "./core/limits.ts";
 import { systemRandom } from "./core/random.ts";
 import { Engine } from "./engine/engine.ts";
@@ -92,10 +93,22 @@ async function assemble(
 /** Ends what runs: no new requests, everything taken is committed and answered, cursors are synced, the store is free. */
 async function stop(parts: Parts, settings: Settings): Promise<void> {
   parts.port?.stopReading();
-  await parts.engine?.close();
-  await parts.exports?.close({ deadlineMs: settings.shutdownMs });
-  await parts.port?.close();
-  await parts.lock?.release();
+  // Each step whatever became of those before: a worker that cannot sync must cost neither cursors nor replies.
+  const steps = [
+    () => parts.engine?.close(),
+    () => parts.exports?.close({ deadlineMs: settings.shutdownMs }),
+    () => parts.port?.close(),
+    () => parts.lock?.release(),
+  ];
+  const failures: unknown[] = [];
+  for (const step of steps) {
+    try {
+      await step();
+    } catch (thrown) {
+      failures.push(thrown);
+    }
+  }
+  if (failures.length > 0) throw asMillraceError(failures[0]);
 }
 
 async function openStore(

@@ -20,6 +20,9 @@ export type StartEngine = (settings: Settings) => Promise<RunningEngine>;
 /** Over the engine's own deadline for a clean stop, after which the process ends whatever still hangs. */
 const STOP_GRACE_MS = 2000;
 
+/** How long a process may take to commit and sync after an error of its own. */
+const FAILURE_DEADLINE_MS = 5000;
+
 const stopSignals = ["SIGTERM", "SIGINT"] as const;
 
 interface ServeFlags extends Partial<Record<SettingKey, string>> {
@@ -52,7 +55,10 @@ async function serve(
   for (const notice of notices) await writeLine(stderr, `millrace: ${notice}`);
   const startEngine = await loadEngine();
   const stop = watchSignals();
+  const running: { engine?: RunningEngine } = {};
+  endOnFailure(running);
   const engine = await startEngine(settings);
+  running.engine = engine;
   await writeLine(stdout, readyLine(engine, { settings, json: json === true }));
   await stop.asked;
   await stopEngine(engine, settings);
@@ -85,6 +91,22 @@ function watchSignals(): { readonly asked: Promise<void> } {
     }
   });
   return { asked };
+}
+
+/** An error that nobody caught: what was taken is still committed, and a supervisor starts the next process. */
+function endOnFailure(running: { readonly engine?: RunningEngine }): void {
+  let isEnding = false;
+  // Rejections that nobody handles come here too.
+  process.on("uncaughtException", (error) => {
+    process.stderr.write(`millrace: ends after an unexpected error: ${error.stack ?? error.message}\n`);
+    if (isEnding) return;
+    isEnding = true;
+    // `exit` waits for threads; one that hangs in a system call must not keep the port.
+    setTimeout(() => process.kill(process.pid, "SIGKILL"), FAILURE_DEADLINE_MS);
+    const exit = (): void => process.exit(1);
+    const closed = running.engine?.close() ?? Promise.resolve();
+    closed.then(exit, exit);
+  });
 }
 
 async function stopEngine(engine: RunningEngine, { shutdownMs }: Settings): Promise<void> {

@@ -31,8 +31,19 @@ export class Catalog {
     this.#byName.set(name, entry);
   }
 
-  assertFree(name: string): void {
+  /** Takes a stream of the store, for which there is room whatever the limit is by now. @throws {MillraceError} STREAM_EXISTS */
+  addStored(entry: StreamEntry): void {
+    const { name } = entry.definition;
+    this.#assertUnknown(name);
+    this.#byName.set(name, entry);
+  }
+
+  #assertUnknown(name: string): void {
     if (this.#byName.has(name)) throw new MillraceError("STREAM_EXISTS", `Stream "${name}" already exists`);
+  }
+
+  assertFree(name: string): void {
+    this.#assertUnknown(name);
     if (this.#byName.size < this.#streamsMax) return;
     const text = `Cannot create stream "${name}": ${this.#byName.size} streams, at most ${this.#streamsMax}`;
     throw new MillraceError("STREAM_LIMIT", text);

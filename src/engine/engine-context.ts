@@ -18,6 +18,8 @@ export interface EngineContext {
   readonly catalog: Catalog;
   readonly workers: StreamWorkers;
   readonly exports: ExportOwner;
+  /** Opens a stream again that a failed deletion left in doubt, now or when its worker runs again. */
+  reopenAfterDeletion(entry: StreamEntry): void;
   /** Lets the exporters of an open stream begin. */
   startExports(entry: StreamEntry): void;
   /** Its progress records are about this stream from now on. */

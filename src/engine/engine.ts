@@ -149,6 +149,12 @@ export class Engine implements EngineContext {
     await this.workers.close();
   }
 
+  reopenAfterDeletion(entry: StreamEntry): void {
+    entry.lifecycle = "recovering";
+    entry.isDeletionInDoubt = true;
+    void this.#open(entry);
+  }
+
   startExports(entry: StreamEntry): void {
     const { streamId, directory, definition } = entry;
     if (!entry.isExported) {
@@ -262,9 +268,8 @@ export class Engine implements EngineContext {
       refusedCount: 0,
     };
     try {
-      this.catalog.add(entry);
+      this.catalog.addStored(entry);
     } catch (thrown) {
-      // Two of one name: a creation failed after its definition was written, was told so, and was tried again.
       this.workers.unplace(workerIndex);
       const { message } = asMillraceError(thrown);
       this.#logger.error(EventName.StreamFenced, { path: entry.directory, reason: message });
@@ -276,10 +281,10 @@ export class Engine implements EngineContext {
   async #open(entry: StreamEntry): Promise<void> {
     const { slot, streamId, directory, definition, workerIndex } = entry;
     this.registerSlot(entry);
-    const memory = this.workers.memoryOf(directory);
-    const isMemory = definition.persistence === Persistence.Memory;
-    const knownEndSequence = isMemory ? 0 : this.#exportedEndSequence(directory);
     try {
+      const memory = this.workers.memoryOf(directory);
+      const isMemory = definition.persistence === Persistence.Memory;
+      const knownEndSequence = isMemory ? 0 : this.#exportedEndSequence(directory);
       const open = {
         kind: "open",
         slot,
@@ -295,12 +300,19 @@ export class Engine implements EngineContext {
         this.#logger.warn(EventName.StreamRecovered, { stream: definition.name, streamId, reason });
       }
       if (progress !== undefined) entry.progress = progress;
+      delete entry.isDeletionInDoubt;
       entry.lifecycle = "open";
       this.startExports(entry);
     } catch (thrown) {
       const error = asMillraceError(thrown);
       // The worker ended meanwhile, which says nothing about the stream: its successor opens it.
       if (error.code === "UNKNOWN_OUTCOME" || error.code === "SERVER_BUSY") return;
+      if (error.code === "STREAM_NOT_FOUND" && entry.isDeletionInDoubt === true) {
+        entry.lifecycle = "gone";
+        this.catalog.remove(entry);
+        this.workers.unplace(workerIndex);
+        return;
+      }
       entry.lifecycle = "fenced";
       entry.fault = error.message;
       const fields = { stream: definition.name, path: directory, reason: entry.fault };

@@ -14,6 +14,8 @@ export interface StreamEntry {
   lifecycle: StreamLifecycle;
   /** Why it is fenced. */
   fault: string;
+  /** A deletion failed, or its worker died over it: the stream may be gone or not. */
+  isDeletionInDoubt?: true;
   /** Whether the exports know it. */
   isExported: boolean;
   progress: StreamProgress;

@@ -8,6 +8,7 @@ import { removeDeletedStreams } from "../log/stream-deletion.ts";
 import { decodeDefinition, definitionPath } from "./definition-file.ts";
 
 const STREAM_ID_BYTES = 16;
+const SEGMENT_SUFFIX = ".lz4";
 const EPOCH_AFTER_DAMAGE = 2 ** 31;
 const STREAM_ID_PATTERN = /^[0-9a-f]{32}$/;
 
@@ -63,7 +64,34 @@ export function openStoreDirectory(options: { storage: Storage; storeDirectory: 
     if ("definition" in read) streams.push({ streamId: entry.name, directory, definition: read.definition });
     else if (!removeHalfMade(storage, directory)) fenced.push({ directory, reason: read.reason });
   }
-  return { epoch, streams, fenced };
+  return { epoch, streams: withoutNamesakes(storage, streams, fenced), fenced };
+}
+
+/**
+ * Two streams of one name: a creation failed after its definition was written, and was tried again. What was appended is in the
+ * other one, so the one with segments counts.
+ */
+function withoutNamesakes(
+  storage: Storage,
+  streams: readonly StoredStream[],
+  fenced: FencedDirectory[],
+): StoredStream[] {
+  const byName = new Map<string, StoredStream>();
+  for (const stream of streams) {
+    const { name } = stream.definition;
+    const namesake = byName.get(name);
+    const isBetter =
+      namesake !== undefined && !hasSegments(storage, namesake) && hasSegments(storage, stream);
+    if (namesake === undefined || isBetter) byName.set(name, stream);
+    const left = isBetter ? namesake : namesake === undefined ? undefined : stream;
+    if (left !== undefined)
+      fenced.push({ directory: left.directory, reason: `has the name of another, "${name}"` });
+  }
+  return [...byName.values()];
+}
+
+function hasSegments(storage: Storage, { directory }: StoredStream): boolean {
+  return storage.list(directory).some(({ name }) => name.endsWith(SEGMENT_SUFFIX));
 }
 
 /** A fresh id and its directory; ids never come from names. */

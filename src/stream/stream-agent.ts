@@ -1,6 +1,6 @@
 import { unreachable } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
-import { MillraceError, asMillraceError } from "../core/errors.ts";
+import { MillraceError, asMillraceError, systemCode } from "../core/errors.ts";
 import { HELD_POLL_MS } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
 import { Persistence, type StreamDefinition } from "../core/stream-definition.ts";
@@ -171,6 +171,8 @@ export class StreamAgent {
       log = StreamLog.create(options);
       if (isMemory) makeStreamDirectory(fileStorage, directory);
       writeDurableFile(fileStorage, definitionPath(directory), encodeDefinition(definition));
+    } else if (!isThere(fileStorage, directory)) {
+      throw new MillraceError("STREAM_NOT_FOUND", `The directory of stream "${definition.name}" is gone`);
     } else if (isMemory && request.memory.length === 0) {
       // After a restart of the process a Memory stream is there again, empty, and numbers from 0.
       log = StreamLog.create(options);
@@ -325,6 +327,16 @@ export class StreamAgent {
       stream.told = progressOf(stream.log);
       this.#up.progress(stream.slot, stream.told);
     }
+  }
+}
+
+function isThere(storage: Storage, directory: string): boolean {
+  try {
+    storage.list(directory);
+    return true;
+  } catch (thrown) {
+    if (systemCode(thrown) === "ENOENT") return false;
+    throw thrown;
   }
 }
 

@@ -2,7 +2,6 @@ import {
   decodeDeleteMessageStream,
   encodeDeleteMessageStreamResponse,
 } from "../../wire/delete-message-stream.ts";
-import { asMillraceError } from "../../core/errors.ts";
 import { success } from "../../wire/reply.ts";
 import type { ClientState } from "../client-state.ts";
 import type { EngineContext } from "../engine-context.ts";
@@ -15,20 +14,15 @@ export async function handleDeleteMessageStream(
 ): Promise<void> {
   const { requestId, name } = decodeDeleteMessageStream(frame);
   const entry = engine.catalog.get(name);
+  // The one that has the stream open: should it die before it is asked, its successor does not.
+  const proxy = engine.workers.proxy(entry.workerIndex);
   entry.lifecycle = "deleting";
   try {
     if (entry.isExported) await engine.exports.removeStream(entry.streamId);
     entry.isExported = false;
-    await engine.workers.proxy(entry.workerIndex).control({ kind: "destroy", slot: entry.slot });
+    await proxy.control({ kind: "destroy", slot: entry.slot });
   } catch (thrown) {
-    // Not gone: it goes on as it was, or, where its worker ended meanwhile, as the next worker finds it.
-    const { code } = asMillraceError(thrown);
-    if (code === "UNKNOWN_OUTCOME" || code === "SERVER_BUSY") {
-      entry.lifecycle = "recovering";
-    } else {
-      entry.lifecycle = "open";
-      engine.startExports(entry);
-    }
+    engine.reopenAfterDeletion(entry);
     throw thrown;
   }
   entry.lifecycle = "gone";
