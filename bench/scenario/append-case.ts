@@ -20,7 +20,7 @@ import { decodeOpenStreamResult, encodeOpenStream } from "../../src/wire/open-st
 import type { DataSet } from "../data-set.ts";
 import { AppendPipeline } from "./append-pipeline.ts";
 import { FrameArena } from "./frame-arena.ts";
-import { FrameSocket } from "./frame-socket.ts";
+import { FrameSocket, type SendingWay } from "./frame-socket.ts";
 import { ServerProcess } from "./server-process.ts";
 import type { CaseEnd, CostedSlice, RunningCase } from "./slice.ts";
 
@@ -50,6 +50,7 @@ export interface AppendCaseOptions extends EngineOptions, StreamOptions {
   readonly batchBytes: number | undefined;
   readonly framesInFlightMax: number;
   readonly framesPerWrite: number;
+  readonly by?: SendingWay;
 }
 
 /** An engine process on a fresh store. */
@@ -175,11 +176,18 @@ export async function startAppendCase(options: AppendCaseOptions): Promise<Runni
     if (opened.status !== 0) {
       throw new Error(`cannot open the stream: status ${opened.status}, ${opened.errorMessage}`);
     }
-    const { framesInFlightMax, framesPerWrite, batchBytes, persistence } = options;
+    const { framesInFlightMax, framesPerWrite, batchBytes, persistence, by = "ready bytes" } = options;
     const { messages } = options.dataSet;
     const arena = new FrameArena({ messages, handle: opened.handle, batchBytes, framesPerWrite });
     const { nextSequence } = opened;
-    const pipeline = new AppendPipeline({ socket, arena, framesInFlightMax, framesPerWrite, nextSequence });
+    const pipeline = new AppendPipeline({
+      socket,
+      arena,
+      framesInFlightMax,
+      framesPerWrite,
+      by,
+      nextSequence,
+    });
     return {
       measure: async (seconds) => measureCosts(engine.server, async () => pipeline.run(seconds)),
       finish: async () => finish({ engine, socket, pipeline, persistence }),

@@ -2,7 +2,7 @@ import { decodeAppendBatchResult } from "../../src/wire/append-batch-result-layo
 import { Operation } from "../../src/wire/operation.ts";
 import { Samples } from "../statistics.ts";
 import type { FrameArena } from "./frame-arena.ts";
-import type { FrameSocket } from "./frame-socket.ts";
+import type { FrameSocket, SendingWay } from "./frame-socket.ts";
 import type { Slice } from "./slice.ts";
 
 const STALL_DEADLINE_MS = 30_000;
@@ -14,6 +14,7 @@ export interface AppendPipelineOptions {
   readonly framesInFlightMax: number;
   /** Frames that leave in one write to the socket. */
   readonly framesPerWrite: number;
+  readonly by: SendingWay;
   /** The number that the first message must get. */
   readonly nextSequence: number;
 }
@@ -97,7 +98,7 @@ export class AppendPipeline {
   }
 
   #fillWindow(endMs: number): void {
-    const { arena, socket, framesInFlightMax, framesPerWrite } = this.#options;
+    const { arena, socket, framesInFlightMax, framesPerWrite, by } = this.#options;
     while (this.#sentFrames - this.#acknowledgedFrames + framesPerWrite <= framesInFlightMax) {
       const nowMs = performance.now();
       if (nowMs >= endMs) return;
@@ -107,7 +108,7 @@ export class AppendPipeline {
         this.#sentFrames += 1;
       }
       this.#sentAtMs[from] = nowMs;
-      socket.socket.write(arena.view(from, from + framesPerWrite));
+      socket.sendFrames(arena, { from, end: from + framesPerWrite, by });
     }
   }
 

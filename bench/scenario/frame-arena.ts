@@ -58,6 +58,12 @@ export class FrameArena {
     writeU32(this.bytes, this.#requestIdsAt[frame]!, requestId);
   }
 
+  /** One frame without what WebSocket puts in front: a view, as `view`. */
+  message(frame: number): Buffer {
+    const at = this.#requestIdsAt[frame]! - APPEND_BATCH_REQUEST_ID_AT;
+    return this.bytes.subarray(at, this.#starts[frame + 1]);
+  }
+
   /** The bytes of frames `from` to `end - 1`: a view, which must be on the wire before its request ids change. */
   view(from: number, end: number): Buffer {
     return this.bytes.subarray(this.#starts[from], this.#starts[end]);

@@ -2,6 +2,10 @@ import { once } from "node:events";
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { WebSocket } from "ws";
+import type { FrameArena } from "./frame-arena.ts";
+
+/** How frames reach the socket. Ready bytes cost the driver next to nothing; `ws` costs what it costs a real client. */
+export type SendingWay = "ready bytes" | "ws";
 
 const REPLY_DEADLINE_MS = 30_000;
 
@@ -43,6 +47,14 @@ export class FrameSocket {
   /** Why the connection is of no more use. */
   get failure(): Error | undefined {
     return this.#failure;
+  }
+
+  /** Sends frames `from` to `end - 1` as ready bytes in one write, or each by `ws` as a program would. @returns false to wait for `drain` */
+  sendFrames(arena: FrameArena, range: { from: number; end: number; by: SendingWay }): boolean {
+    const { from, end, by } = range;
+    if (by === "ready bytes") return this.socket.write(arena.view(from, end));
+    for (let frame = from; frame < end; frame++) this.#webSocket.send(arena.message(frame));
+    return !this.socket.writableNeedDrain;
   }
 
   send(frame: Uint8Array | string): void {

@@ -7,6 +7,7 @@ import { median, roundTo, Samples } from "../statistics.ts";
 import { BenchEngine, startAppendCase, type EngineOptions, type StreamOptions } from "./append-case.ts";
 import { startProducerCase } from "./producer-case.ts";
 import type { CaseEnd, CostedSlice, RunningCase, ScenarioCase } from "./slice.ts";
+import type { SendingWay } from "./frame-socket.ts";
 import { startEchoCase, startSinkCase } from "./yardstick.ts";
 
 const KIB = 1024;
@@ -33,6 +34,8 @@ const names = {
   idle: "idle, no streams",
   singles: "append one message a frame, File",
   sink: "bare ws sink, one message a frame",
+  readySingles: "append one message a frame in ready bytes, File",
+  readySink: "bare ws sink, one message a frame in ready bytes",
   awaited: "append one message awaited, File",
   echo: "bare ws echo, one message awaited",
 } as const;
@@ -85,6 +88,14 @@ function caseGroups(engine: EngineOptions, dataSet: DataSet): ScenarioCase[][] {
   ];
   const single = { ...engine, ...file, dataSet, batchBytes: undefined };
   const { nodeArgs } = engine;
+  const pipelined = { framesInFlightMax: SINGLES_IN_FLIGHT_MAX, framesPerWrite: SINGLES_PER_WRITE };
+  const singles = (by: SendingWay, append: string, sink: string): ScenarioCase[] => [
+    { name: append, start: async () => startAppendCase({ ...single, ...pipelined, by }) },
+    {
+      name: sink,
+      start: async () => startSinkCase({ dataSet, nodeArgs, framesPerWrite: SINGLES_PER_WRITE, by }),
+    },
+  ];
   return [
     batches(4, "File", file),
     batches(64, "File", file),
@@ -97,21 +108,8 @@ function caseGroups(engine: EngineOptions, dataSet: DataSet): ScenarioCase[][] {
     ],
     batches(64, "File flushOnWrite", flushed),
     batches(64, "Memory", memory),
-    [
-      {
-        name: names.singles,
-        start: async () =>
-          startAppendCase({
-            ...single,
-            framesInFlightMax: SINGLES_IN_FLIGHT_MAX,
-            framesPerWrite: SINGLES_PER_WRITE,
-          }),
-      },
-      {
-        name: names.sink,
-        start: async () => startSinkCase({ dataSet, nodeArgs, framesPerWrite: SINGLES_PER_WRITE }),
-      },
-    ],
+    singles("ws", names.singles, names.sink),
+    singles("ready bytes", names.readySingles, names.readySink),
     [
       {
         name: names.awaited,
@@ -188,6 +186,10 @@ async function measureIdle(options: EngineOptions, seconds: number): Promise<Ben
   }
 }
 
+function messageRate({ messageCount, elapsedS }: CostedSlice): number {
+  return messageCount / elapsedS;
+}
+
 /** The middle of the ratios of neighbouring rounds; undefined when not both sides of any pair were measured. */
 function compareWithYardsticks(
   measured: ReadonlyMap<string, readonly CostedSlice[]>,
@@ -199,11 +201,8 @@ function compareWithYardsticks(
     return roundTo(median(slices.map((slice, round) => of(slice) / of(others[round]!))), 3);
   };
   const ratios = {
-    one_message_vs_sink: ratio(
-      names.singles,
-      names.sink,
-      ({ messageCount, elapsedS }) => messageCount / elapsedS,
-    ),
+    one_message_vs_sink: ratio(names.singles, names.sink, messageRate),
+    one_message_vs_sink_ready_bytes: ratio(names.readySingles, names.readySink, messageRate),
     awaited_vs_echo_p50: ratio(
       names.awaited,
       names.echo,

@@ -3,7 +3,7 @@ import type { DataSet } from "../data-set.ts";
 import { Samples } from "../statistics.ts";
 import { measureCosts } from "./append-case.ts";
 import { FrameArena } from "./frame-arena.ts";
-import { FrameSocket } from "./frame-socket.ts";
+import { FrameSocket, type SendingWay } from "./frame-socket.ts";
 import { ServerProcess } from "./server-process.ts";
 import type { RunningCase, Slice } from "./slice.ts";
 
@@ -16,9 +16,9 @@ export interface YardstickOptions {
 
 /** What `ws` takes on this machine from the same driver in the same frames, when all it does is count them. */
 export async function startSinkCase(
-  options: YardstickOptions & { framesPerWrite: number },
+  options: YardstickOptions & { framesPerWrite: number; by: SendingWay },
 ): Promise<RunningCase> {
-  const { framesPerWrite } = options;
+  const { framesPerWrite, by } = options;
   const arena = singleMessageArena(options.dataSet, framesPerWrite);
   let sentFrames = 0;
   return startYardstick("sink", options, async (socket, seconds) => {
@@ -34,8 +34,7 @@ export async function startSinkCase(
         payloadBytes += arena.payloadBytes[frame]!;
         sentFrames += 1;
       }
-      const isTaken = socket.socket.write(arena.view(from, from + framesPerWrite));
-      if (!isTaken) await drained(socket);
+      if (!socket.sendFrames(arena, { from, end: from + framesPerWrite, by })) await drained(socket);
     }
     const count = Number((await socket.request("count")).toString());
     if (count !== sentFrames) throw new Error(`the sink counted ${count} of ${sentFrames} messages`);

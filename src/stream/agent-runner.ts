@@ -1,4 +1,6 @@
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
+import type { Clock } from "../core/clock.ts";
+import { AdaptiveSpin } from "../ring/adaptive-spin.ts";
 import type { Doorbell } from "../ring/doorbell.ts";
 import type { StreamAgent } from "./stream-agent.ts";
 import type { ControlRequest } from "./stream-channel.ts";
@@ -11,11 +13,15 @@ export async function runAgent(options: {
   readonly agent: StreamAgent;
   readonly port: MessagePort;
   readonly doorbell: Doorbell;
+  readonly clock: Clock;
 }): Promise<void> {
-  const { agent, port, doorbell } = options;
+  const { agent, port, doorbell, clock } = options;
+  const spin = new AdaptiveSpin(clock);
+  const hasInput = (): boolean => agent.hasInput();
   while (!agent.isClosed) {
     const isBusy = agent.doWork();
     if (agent.isSyncing) await turnOfEventLoop();
+    else if (!isBusy && agent.isTrickling && spin.poll(hasInput)) continue;
     // Armed before the last look, so that nothing can arrive unseen between the look and the sleep.
     const ticket = doorbell.arm();
     const hadControl = handleControl(agent, port);
@@ -28,7 +34,9 @@ export async function runAgent(options: {
       await sleepOnEventLoop(agent, doorbell, ticket, idleMs);
       doorbell.disarm();
     } else {
+      const sleepMs = clock.monotonicMs();
       doorbell.wait(ticket, idleMs);
+      spin.observe(clock.monotonicMs() - sleepMs);
     }
   }
 }

@@ -32,6 +32,7 @@ import { UpSender } from "./up-sender.ts";
 /** Ring bytes handled before reads, pushes and control get their turn. */
 const SLICE_BYTES_MAX = 256 * 1024;
 const TICK_INTERVAL_MS = 100;
+const TRICKLE_BYTES_MAX = 4096;
 
 export interface StreamAgentOptions {
   readonly down: RingReader;
@@ -66,6 +67,7 @@ export class StreamAgent {
   /** Called once when the next sync of a flushOnWrite stream ends; set by whoever sleeps meanwhile. */
   onSyncSettled: (() => void) | undefined;
   #sliceMs = 0;
+  #lastInputBytes = 0;
   #nextTickMs = 0;
   #closing: Closing | undefined;
   #isClosed = false;
@@ -99,6 +101,11 @@ export class StreamAgent {
     return !this.#options.down.isEmpty && !this.#appends.isHoldingTooMuch;
   }
 
+  /** Whether the last input was little, as from clients that await each append. */
+  get isTrickling(): boolean {
+    return this.#lastInputBytes < TRICKLE_BYTES_MAX;
+  }
+
   /** Whether a sync runs beside this thread, so that its event loop must turn. */
   get isSyncing(): boolean {
     return this.#streams.some((stream) => stream?.log.isSyncing === true);
@@ -113,6 +120,7 @@ export class StreamAgent {
     this.#appends.releaseHeld(this.#sliceMs);
     const mayRead = isClear && !this.#appends.isHoldingTooMuch;
     const consumedBytes = mayRead ? down.read(this.#onRecord, SLICE_BYTES_MAX) : 0;
+    if (consumedBytes > 0) this.#lastInputBytes = consumedBytes;
     this.#appends.commitAll();
     if (clock.monotonicMs() >= this.#nextTickMs) this.#tick();
     const hasServed = this.#closing === undefined && this.#reads.serve();

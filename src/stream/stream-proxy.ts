@@ -1,7 +1,9 @@
 import { Worker } from "node:worker_threads";
+import type { Clock } from "../core/clock.ts";
 import { MillraceError } from "../core/errors.ts";
 import { RING_QUEUED_BYTES_MAX } from "../core/limits.ts";
 import { MESSAGE_LENGTH_BYTES } from "../core/message-framing.ts";
+import { AdaptiveSpin } from "../ring/adaptive-spin.ts";
 import { Doorbell } from "../ring/doorbell.ts";
 import { RingCounter, allocateRing } from "../ring/ring-layout.ts";
 import { RingReader } from "../ring/ring-reader.ts";
@@ -34,6 +36,9 @@ export interface StreamProxyOptions {
   readonly ringBytes: number;
   readonly mainDoorbell: Doorbell;
   readonly settings: StreamWorkerSettings;
+  readonly clock: Clock;
+  /** The worker answered while this thread looked: drain it now. */
+  readonly onAnswer: () => void;
   readonly onProgress: (slot: number, progress: StreamProgress) => void;
   readonly onMemoryChunk: (chunk: MemoryChunk) => void;
   readonly onMemoryUnlink: (path: string) => void;
@@ -53,12 +58,15 @@ type ControlBody = ControlRequest extends infer Request
   : never;
 
 /** Up-ring bytes handled per call, so that sockets get their turn. */
+/** Requests under way with which a client may be waiting for each. */
+const AWAITED_COUNT_MAX = 2;
 const DRAIN_BYTES_MAX = 1024 * 1024;
 
 /** The main thread's half of one stream worker: sends requests down, hands what comes up to whoever asked. */
 export class StreamProxy {
   readonly pending = new PendingRequests();
   readonly #options: StreamProxyOptions;
+  readonly #spin: AdaptiveSpin;
   readonly #worker: Worker;
   readonly #workerDoorbell = new Doorbell();
   readonly #down: RingSender;
@@ -70,6 +78,7 @@ export class StreamProxy {
   readonly #head = Buffer.alloc(APPEND_HEAD_BYTES + MESSAGE_LENGTH_BYTES);
   #nextControlId = 1;
   #isRingDue = false;
+  #askedMs = 0;
   #isClosing = false;
   #isDead = false;
   /** Called when the down ring has taken everything, or never will. */
@@ -77,6 +86,7 @@ export class StreamProxy {
 
   constructor(options: StreamProxyOptions) {
     this.#options = options;
+    this.#spin = new AdaptiveSpin(options.clock);
     const downRing = allocateRing(options.ringBytes);
     const upRing = allocateRing(options.ringBytes);
     this.#down = new RingSender(new RingWriter(downRing, { ring: () => this.#ringAtEndOfTurn() }));
@@ -225,7 +235,11 @@ export class StreamProxy {
 
   /** Hands out what the worker sent, up to a bound. @returns true when the down ring has room again for those who wait. */
   drain(): boolean {
-    this.#up.read(this.#onRecord, DRAIN_BYTES_MAX);
+    const readBytes = this.#up.read(this.#onRecord, DRAIN_BYTES_MAX);
+    if (readBytes > 0 && this.#askedMs !== 0) {
+      this.#spin.observe(this.#options.clock.monotonicMs() - this.#askedMs);
+      this.#askedMs = 0;
+    }
     const isClear = this.#down.flush();
     if (isClear) this.#onFlushed();
     return isClear;
@@ -263,8 +277,18 @@ export class StreamProxy {
     queueMicrotask(() => {
       this.#isRingDue = false;
       this.#workerDoorbell.ring();
+      this.#awaitAnswer();
     });
   }
+
+  /** A lone request is often answered sooner than this thread could be woken for it. */
+  #awaitAnswer(): void {
+    if (this.pending.count > AWAITED_COUNT_MAX) return;
+    this.#askedMs = this.#options.clock.monotonicMs();
+    if (this.#spin.poll(this.#hasUpward)) this.#options.onAnswer();
+  }
+
+  readonly #hasUpward = (): boolean => !this.#up.isEmpty;
 
   #writeAppendHead(
     token: number,

@@ -38,5 +38,5 @@ const agent = new StreamAgent({
   random: systemRandom,
   settings: data.settings,
 });
-await runAgent({ agent, port, doorbell });
+await runAgent({ agent, port, doorbell, clock: systemClock });
 port.close();

@@ -130,6 +130,8 @@ export class StreamWorkers {
       workerIndex,
       ringBytes,
       mainDoorbell: this.#doorbell,
+      clock: this.#options.clock,
+      onAnswer: () => this.#drain(),
       settings,
       onProgress: (slot, progress) => onProgress(workerIndex, slot, progress),
       onMemoryChunk: (chunk) => this.#keepMemory(chunk),
