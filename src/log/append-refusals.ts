@@ -18,5 +18,5 @@ export function full(cause: unknown): MillraceError {
 }
 
 export function readOnly(cause: unknown): MillraceError {
-  return new MillraceError("STORAGE_READ_ONLY", "rejected: the storage does not take writes", { cause });
+  return new MillraceError("STORAGE_READ_ONLY", "The storage does not take writes", { cause });
 }

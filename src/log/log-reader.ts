@@ -1,5 +1,6 @@
 import path from "node:path";
 
+import { systemCode } from "../core/errors.ts";
 import type { DecodedBlock, LogSlice } from "./decoded-block.ts";
 import { type FoundBlock, readSlices, type SliceRequest } from "./read-slices.ts";
 import {
@@ -12,6 +13,8 @@ import {
 import { SegmentReader } from "./segment-reader.ts";
 import { readFully } from "./segment-scanner.ts";
 import type { Storage, StorageFile } from "./storage.ts";
+
+const exhaustionErrors = new Set(["EMFILE", "ENFILE", "ENOMEM"]);
 
 interface OpenSegment {
   readonly name: SegmentName;
@@ -39,7 +42,7 @@ export class LogReader {
 
   /**
    * Messages in [fromSequence, endSequence); at least one message if there is one. `endSequence` must not exceed the writer's
-   * syncedEndSequence. @throws the system's error when the directory cannot be listed
+   * syncedEndSequence. @throws the system's error when the directory cannot be listed, or this process can open no more files
    */
   read(request: SliceRequest): LogSlice[] {
     return readSlices(request, (sequence) => this.#blockAt(sequence, request.endSequence));
@@ -84,7 +87,8 @@ export class LogReader {
         return undefined;
       }
       this.#open = { name, file, reader: new SegmentReader(file, header.segmentId) };
-    } catch {
+    } catch (error) {
+      if (isExhausted(error)) throw error;
       // Deleted by retention since it was listed, or unreadable: the caller lists again and then knows.
       return undefined;
     }
@@ -113,7 +117,8 @@ export class LogReader {
     let file: StorageFile;
     try {
       file = this.#storage.open(path.join(this.#directory, formatSegmentName(name)), "read");
-    } catch {
+    } catch (error) {
+      if (isExhausted(error)) throw error;
       return false;
     }
     try {
@@ -129,6 +134,11 @@ export class LogReader {
     this.#open = undefined;
     this.#cached = undefined;
   }
+}
+
+/** Says nothing about the segment: it is there, this process cannot open it now. */
+function isExhausted(error: unknown): boolean {
+  return exhaustionErrors.has(systemCode(error) ?? "");
 }
 
 function readHeader(file: StorageFile): ReturnType<typeof decodeSegmentHeader> {

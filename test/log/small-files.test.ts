@@ -4,7 +4,7 @@ import { describe, it } from "node:test";
 import { readDurableFile, writeDurableFile } from "../../src/log/durable-file.ts";
 import { LogReader } from "../../src/log/log-reader.ts";
 import { type SharedFile, SharedMemoryStorage } from "../../src/log/shared-memory-storage.ts";
-import { SlotFile } from "../../src/log/slot-file.ts";
+import type { Storage } from "../../src/log/storage.ts";
 import { StreamLog } from "../../src/log/stream-log.ts";
 import { blockOf, logOptions, readAll, smallPolicy, STREAM_DIRECTORY } from "../support/log-fixture.ts";
 import { crashStates, SimStorage } from "../support/sim-storage.ts";
@@ -46,35 +46,6 @@ describe("writeDurableFile", () => {
   });
 });
 
-describe("SlotFile", () => {
-  it("never goes back behind a synced value, whatever a crash leaves", () => {
-    const storage = newStorage();
-    const slots = SlotFile.open(storage, "/store/cursor");
-    let synced = 0;
-    const syncedAt: number[] = [];
-    for (let value = 1; value <= 12; value++) {
-      slots.write(Buffer.from(String(value)));
-      while (syncedAt.length < storage.operations.length) syncedAt.push(synced);
-      if (value % 3 !== 0) continue;
-      slots.syncNow();
-      // The sync is done with its operation.
-      while (syncedAt.length < storage.operations.length - 1) syncedAt.push(synced);
-      synced = value;
-    }
-    syncedAt.push(synced);
-    const opened = 4;
-    for (let operation = opened; operation < storage.operations.length; operation++) {
-      for (const state of crashStates(storage, operation, crash)) {
-        const found = Number(SlotFile.open(state.storage, "/store/cursor").value?.toString() ?? 0);
-        assert.ok(
-          found >= syncedAt[operation]! && found <= 12,
-          `operation ${operation}, ${state.label}: ${found}`,
-        );
-      }
-    }
-  });
-});
-
 describe("SharedMemoryStorage", () => {
   it("keeps a log that another thread reads from its chunks, and that a new worker reopens", () => {
     const chunks = new Map<string, SharedArrayBuffer[]>();
@@ -98,5 +69,31 @@ describe("SharedMemoryStorage", () => {
     assert.deepEqual([...readAll(reader, 0, 200).messages.values()], wanted);
     const { log: reopened } = StreamLog.open(logOptions(elsewhere, { epoch: 2 }));
     assert.deepEqual([...readAll(reopened, 0, 200).messages.values()], wanted);
+  });
+});
+
+describe("LogReader", () => {
+  it("takes the lack of descriptors for no gap, and reads on when there are some", () => {
+    const storage = newStorage();
+    const log = StreamLog.create(logOptions(storage));
+    log.append(blockOf(["a", "b"]));
+    log.sync(() => undefined);
+    storage.completeSyncs();
+    let isExhausted = true;
+    const scarce: Pick<Storage, "open" | "list"> = {
+      list: (directory) => storage.list(directory),
+      open: (filePath, mode) => {
+        if (isExhausted) throw Object.assign(new Error("EMFILE: too many open files"), { code: "EMFILE" });
+        return storage.open(filePath, mode);
+      },
+    };
+    const reader = new LogReader({ storage: scarce as Storage, directory: STREAM_DIRECTORY });
+    const request = { fromSequence: 0, endSequence: 2, messageCountMax: 10, bytesMax: 1000 };
+    assert.throws(() => reader.read(request), { code: "EMFILE" });
+    isExhausted = false;
+    assert.deepEqual(
+      reader.read(request).map((slice) => slice.kind),
+      ["messages"],
+    );
   });
 });

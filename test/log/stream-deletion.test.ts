@@ -18,7 +18,8 @@ const crash = { random: () => 0.5, randomSubsets: 3, garbleBytes: 4096 };
 function makeStream(storage: SimStorage, streamId: string): StreamLog {
   const directory = `${STREAMS}/${streamId}`;
   const log = StreamLog.create(logOptions(storage, { directory, streamId }));
-  writeDurableFile(storage, definitionPath(directory), encodeDefinition(definitionWith([])));
+  const definition = { ...definitionWith([]), name: streamId };
+  writeDurableFile(storage, definitionPath(directory), encodeDefinition(definition));
   for (let number = 0; number < MESSAGE_COUNT; number++) {
     const block = blockOf([textOf(number)]);
     log.admit(costOf(block));
