@@ -1,6 +1,8 @@
 import { createReadStream } from "node:fs";
 import { Command } from "commander";
 import { asMillraceError, MillraceError } from "../core/errors.ts";
+import { CLIENT_BATCH_BYTES_DEFAULT, MESSAGE_OVERHEAD_BYTES } from "../core/limits.ts";
+import { MESSAGE_LENGTH_BYTES } from "../core/message-framing.ts";
 import { writeLine, type CommandContext } from "./command-context.ts";
 import { withEngineOptions, type EngineFlags } from "./engine-address.ts";
 import { splitLines } from "./split-lines.ts";
@@ -32,7 +34,8 @@ export function appendCommand(context: CommandContext): Command {
 async function append(context: CommandContext, stream: string, flags: AppendFlags): Promise<void> {
   const { file } = flags;
   await withClient(context, flags, async (client) => {
-    const producer = await client.producer(stream);
+    const { definition } = await client.describeMessageStream(stream);
+    const producer = await client.producer(stream, { batchBytes: batchBytesFor(definition.maxSize) });
     const input = file === undefined ? context.stdin : createReadStream(file);
     const bytes = await appendLines(producer, input);
     const { acknowledged, resent } = producer.counters;
@@ -46,6 +49,12 @@ async function append(context: CommandContext, stream: string, flags: AppendFlag
       `appended ${acknowledged} messages, ${bytes} bytes, to ${stream}${twice}`,
     );
   });
+}
+
+/** A batch is stored all or none, so it must fit the stream with what each of its messages costs beside its bytes. */
+function batchBytesFor(maxSize: number): number {
+  const costPerByteMax = (MESSAGE_OVERHEAD_BYTES + 1) / (MESSAGE_LENGTH_BYTES + 1);
+  return Math.min(CLIENT_BATCH_BYTES_DEFAULT, Math.floor(maxSize / (2 * costPerByteMax)));
 }
 
 /** Appends every line that is not empty and waits for the answers. Returns the bytes of the messages. */

@@ -12,6 +12,13 @@ import { SUBPROTOCOL } from "./subprotocol.ts";
 
 const UNAUTHORIZED_RESPONSES = new Set([401, 403]);
 
+function refusalText(status: number, hasToken: boolean): string {
+  if (status !== 401) return `HTTP status ${status}`;
+  return hasToken
+    ? "the token was refused (HTTP status 401)"
+    : "a token is needed and none was given (HTTP status 401)";
+}
+
 /** @throws {MillraceError} CONNECT_FAILED, UNAUTHORIZED */
 export function openNodeSocket(options: SocketOptions, listener: SocketListener): Promise<Socket> {
   const webSocket = new WebSocket(options.url, SUBPROTOCOL, {
@@ -30,7 +37,7 @@ export function openNodeSocket(options: SocketOptions, listener: SocketListener)
       const code = UNAUTHORIZED_RESPONSES.has(status) ? "UNAUTHORIZED" : "CONNECT_FAILED";
       lastError = new MillraceError(
         code,
-        `Cannot connect to ${endpoint(options.url)}: HTTP status ${status}`,
+        `Cannot connect to ${endpoint(options.url)}: ${refusalText(status, options.token !== undefined)}`,
       );
       response.resume();
       webSocket.terminate();

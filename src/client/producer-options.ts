@@ -37,7 +37,7 @@ export interface ProducerCounters {
   readonly batches: number;
 }
 
-const BATCH_BYTES_MIN = 1024;
+const BATCH_BYTES_MIN = 64;
 const LINGER_MS_DEFAULT = 2;
 const LINGER_MS_MAX = 60_000;
 

@@ -56,7 +56,7 @@ export interface Port {
 }
 
 /**
- * Opens the one port (DESIGN 3) and tells protocols apart by their first byte: `0x01` is the stream manager protocol, a letter
+ * Opens the one port and tells protocols apart by their first byte: `0x01` is the stream manager protocol, a letter
  * is HTTP, and with it WebSocket. HTTP is served from the start; clients of the protocol wait, unread, until `health` is ready,
  * and a WebSocket upgrade is answered with 503.
  * @throws {MillraceError} INVALID_SETTING when the address cannot be listened on

@@ -27,28 +27,16 @@ export const metricRows = {
 
   stream_messages_appended_total: { type: "counter", help: "Messages accepted", labels: ["stream"] },
   stream_bytes_appended_total: { type: "counter", help: "Payload bytes accepted", labels: ["stream"] },
-  stream_messages_overwritten_total: {
-    type: "counter",
-    help: "Messages dropped to make room",
-    labels: ["stream"],
-  },
-  stream_messages_expired_total: { type: "counter", help: "Messages dropped by age", labels: ["stream"] },
   stream_oldest_sequence: { type: "gauge", help: "Oldest sequence number held", labels: ["stream"] },
   stream_newest_sequence: { type: "gauge", help: "Newest sequence number held", labels: ["stream"] },
   stream_accepted_bytes: { type: "gauge", help: "Bytes held as maxSize counts them", labels: ["stream"] },
   stream_stored_bytes: { type: "gauge", help: "Bytes of the segment files", labels: ["stream"] },
-  stream_segments: { type: "gauge", help: "Segment files", labels: ["stream"] },
   stream_appends_refused_total: {
     type: "counter",
     help: "Appends refused",
     labels: ["stream"],
   },
 
-  worker_blocks_total: { type: "counter", help: "Blocks written", labels: ["worker"] },
-  worker_raw_bytes_total: { type: "counter", help: "Bytes of blocks before compression", labels: ["worker"] },
-  worker_written_bytes_total: { type: "counter", help: "Bytes written to segments", labels: ["worker"] },
-  worker_syncs_total: { type: "counter", help: "Syncs to the medium", labels: ["worker"] },
-  worker_sync_seconds_total: { type: "counter", help: "Time spent in syncs", labels: ["worker"] },
   worker_restarts_total: { type: "counter", help: "Stream workers restarted", labels: ["worker"] },
   ring_used_bytes: { type: "gauge", help: "Bytes waiting in a ring", labels: ["worker", "direction"] },
   ring_capacity_bytes: { type: "gauge", help: "Size of a ring", labels: ["worker", "direction"] },
@@ -65,14 +53,12 @@ export const metricRows = {
 
   export_messages_total: { type: "counter", help: "Messages exported", labels: ["stream", "exporter"] },
   export_bytes_total: { type: "counter", help: "Payload bytes exported", labels: ["stream", "exporter"] },
-  export_failures_total: { type: "counter", help: "Requests that failed", labels: ["stream", "exporter"] },
   export_pending_messages: { type: "gauge", help: "Messages to be exported", labels: ["stream", "exporter"] },
   export_set_aside_messages: {
     type: "gauge",
     help: "Messages that the destination will not take",
     labels: ["stream", "exporter"],
   },
-  export_backoff_seconds: { type: "gauge", help: "Time to the next attempt", labels: ["stream", "exporter"] },
 } as const satisfies Record<string, MetricRow>;
 
 export type MetricName = keyof typeof metricRows;

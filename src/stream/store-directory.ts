@@ -42,7 +42,9 @@ export function makeStoreRoot(storage: Storage, storeDirectory: string): void {
     if (systemCode(thrown) === "EEXIST") return;
     if (systemCode(thrown) !== "ENOENT" || parent === storeDirectory) throw thrown;
     makeStoreRoot(storage, parent);
-    makeStoreRoot(storage, storeDirectory);
+    // Once: under /proc, or behind a link to nowhere, a directory is missing whatever is made above it.
+    storage.makeDirectory(storeDirectory);
+    storage.syncDirectory(parent);
   }
 }
 

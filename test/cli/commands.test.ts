@@ -37,6 +37,15 @@ test("the commands, with an engine that runs,", async (t) => {
     assert.deepEqual([read.code, read.stderr], [0, ""]);
   });
 
+  await t.test("append many lines to a stream far smaller than they are", async () => {
+    await engine.run(["streams", "create", "tiny", "--max-size", "4096", "--strategy", "overwrite"]);
+    const lines = Array.from({ length: 3000 }, (_, index) => String(index));
+    const appended = await engine.run(["append", "tiny"], lines.join("\n"));
+    assert.deepEqual([appended.code, appended.stderr], [0, ""]);
+    const { stdout } = await engine.run(["read", "tiny", "--from", "2990"]);
+    assert.equal(stdout, `${lines.slice(2990).join("\n")}\n`);
+  });
+
   await t.test("read from a number, so many, and as JSON", async () => {
     await engine.run(["streams", "create", "numbered"]);
     const before = Date.now();
@@ -118,7 +127,7 @@ describe("the commands", () => {
     const env = { ...engine.env, AWS_CONTAINER_AUTHORIZATION_TOKEN: "x".repeat(43) };
     const refused = await runProgram(t, [program, "streams", "list"], { env });
     assert.equal(refused.code, 1);
-    assert.match(refused.stderr, /^millrace: [^\n]+\n$/);
+    assert.match(refused.stderr, /^millrace: [^\n]+ the token was refused [^\n]+\n$/);
     await engine.stop();
     const { code, stderr } = await engine.run(["streams", "list"]);
     assert.equal(code, 1);

@@ -153,7 +153,7 @@ describe("Producer", () => {
 
   it("refuses options out of range by name", async () => {
     const { client } = await open();
-    await assert.rejects(client.producer("s", { batchBytes: 1 }), /batchBytes is 1, must be 1024 to 1048576/);
+    await assert.rejects(client.producer("s", { batchBytes: 1 }), /batchBytes is 1, must be 64 to 1048576/);
     await assert.rejects(client.producer("s", { inFlightMax: 0 }), /inFlightMax is 0/);
     await assert.rejects(client.producer("s", { lingerMs: -1 }), /lingerMs is -1/);
     const missing = client.producer("missing");
