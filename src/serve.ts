@@ -1,3 +1,4 @@
+import { totalmem } from "node:os";
 import type { RunningEngine } from "./cli/serve.ts";
 import type { Settings } from "./config/schema.ts";
 import { systemClock } from "./core/clock.ts";
@@ -42,7 +43,7 @@ interface Parts {
 export async function startEngine(settings: Settings, environment: Environment): Promise<RunningEngine> {
   // Whatever is made from here on is for this user alone, also where no mode is given.
   process.umask(0o077);
-  letHeapGrow();
+  letHeapGrow({ memoryBytes: Math.min(totalmem(), process.constrainedMemory() || Infinity) });
   const logger = createLogger({ level: settings.logLevel });
   logger.info(EventName.EngineStarted, { version: millraceVersion(), pid: process.pid });
   const parts: Parts = {};
