@@ -6,7 +6,7 @@ import { Persistence } from "../core/stream-definition.ts";
 import { EventName } from "../observe/events.ts";
 import type { Logger } from "../observe/logger.ts";
 import type { StoreContents, StoredStream } from "../stream/store-directory.ts";
-import { type StreamProgress, type StreamWorkerSettings, emptyProgress } from "../stream/stream-channel.ts";
+import type { StreamProgress, StreamWorkerSettings } from "../stream/stream-channel.ts";
 import { StreamWorkers } from "../stream/stream-workers.ts";
 import { OWN_OPERATION_MIN, Operation, operationName } from "../wire/operation.ts";
 import { findRequestId } from "../wire/reply.ts";
@@ -26,7 +26,7 @@ import { handleOpenStream } from "./handlers/open-stream.ts";
 import { handleReadMessages } from "./handlers/read-messages.ts";
 import { handleCredit, handleSubscribe, handleUnsubscribe } from "./handlers/subscribe.ts";
 import { handleUpdateMessageStream } from "./handlers/update-message-stream.ts";
-import type { StreamEntry } from "./stream-entry.ts";
+import { newStreamEntry, type StreamEntry } from "./stream-entry.ts";
 
 export interface EngineOptions {
   readonly clock: Clock;
@@ -255,18 +255,8 @@ export class Engine implements EngineContext {
 
   async #recoverStream(stored: StoredStream): Promise<void> {
     const workerIndex = this.workers.place();
-    const entry: StreamEntry = {
-      ...stored,
-      workerIndex,
-      slot: this.workers.nextSlot(workerIndex),
-      lifecycle: "recovering",
-      fault: "",
-      isExported: false,
-      progress: emptyProgress,
-      appendedMessageCount: 0,
-      appendedBytes: 0,
-      refusedCount: 0,
-    };
+    const slot = this.workers.nextSlot(workerIndex);
+    const entry = newStreamEntry({ ...stored, workerIndex, slot }, "recovering");
     try {
       this.catalog.addStored(entry);
     } catch (thrown) {

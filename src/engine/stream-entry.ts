@@ -1,5 +1,5 @@
 import type { StreamDefinition } from "../core/stream-definition.ts";
-import type { StreamProgress } from "../stream/stream-channel.ts";
+import { emptyProgress, type StreamProgress } from "../stream/stream-channel.ts";
 
 export type StreamLifecycle = "opening" | "open" | "recovering" | "fenced" | "deleting" | "gone";
 
@@ -23,4 +23,21 @@ export interface StreamEntry {
   appendedMessageCount: number;
   appendedBytes: number;
   refusedCount: number;
+}
+
+/** An entry of which nothing is known yet but where it is. */
+export function newStreamEntry(
+  place: Pick<StreamEntry, "streamId" | "directory" | "definition" | "workerIndex" | "slot">,
+  lifecycle: StreamLifecycle,
+): StreamEntry {
+  return {
+    ...place,
+    lifecycle,
+    fault: "",
+    isExported: false,
+    progress: emptyProgress,
+    appendedMessageCount: 0,
+    appendedBytes: 0,
+    refusedCount: 0,
+  };
 }

@@ -7,7 +7,7 @@ import {
 import { success } from "../../wire/reply.ts";
 import type { ClientState } from "../client-state.ts";
 import type { EngineContext } from "../engine-context.ts";
-import type { StreamEntry } from "../stream-entry.ts";
+import { newStreamEntry } from "../stream-entry.ts";
 
 /** CreateMessageStream (2): answered when the definition is durable. */
 export async function handleCreateMessageStream(
@@ -18,23 +18,13 @@ export async function handleCreateMessageStream(
   const { requestId, definition } = decodeCreateMessageStream(frame);
   engine.catalog.assertFree(definition.name);
   const workerIndex = engine.workers.place();
-  const entry: StreamEntry = {
-    ...newStreamDirectory(engine.random, engine.storeDirectory),
-    definition,
-    workerIndex,
-    slot: engine.workers.nextSlot(workerIndex),
-    lifecycle: "opening",
-    fault: "",
-    isExported: false,
-    progress: emptyProgress,
-    appendedMessageCount: 0,
-    appendedBytes: 0,
-    refusedCount: 0,
-  };
+  const place = newStreamDirectory(engine.random, engine.storeDirectory);
+  const slot = engine.workers.nextSlot(workerIndex);
+  const entry = newStreamEntry({ ...place, definition, workerIndex, slot }, "opening");
   engine.catalog.add(entry);
   engine.registerSlot(entry);
   try {
-    const { slot, streamId, directory } = entry;
+    const { streamId, directory } = entry;
     const open = {
       kind: "open",
       slot,
