@@ -59,8 +59,6 @@ export const SEGMENT_FAILURES_MAX = 3;
 export const SEGMENT_FAILURES_WINDOW_MS = 60_000;
 export const STORAGE_PROBE_MS_MIN = 1000;
 export const STORAGE_PROBE_MS_MAX = 60_000;
-/** What recovery keeps of a torn tail. */
-export const QUARANTINE_BYTES_MAX = MIB;
 
 /** Sync of streams without flushOnWrite (RELIABILITY 2.1). */
 export const SYNC_INTERVAL_MS_DEFAULT = 1000;

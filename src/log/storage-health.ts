@@ -31,10 +31,6 @@ export class StorageHealth {
   get lastFault(): Error | undefined {
     return this.#lastFault;
   }
-  /** Monotonic; of no meaning while all is well. */
-  get probeAtMs(): number {
-    return this.#probeAtMs;
-  }
   get isProbeDue(): boolean {
     return this.#clock.monotonicMs() >= this.#probeAtMs;
   }

@@ -279,7 +279,7 @@ export class StreamLog {
     return readSlices({ ...request, endSequence }, (sequence) => this.#segments.blockAt(sequence));
   }
 
-  /** Expiry, syncs that are due, watermarks, probes. Call it about every `nextTickMs`. */
+  /** Expiry, syncs that are due, watermarks, probes. Call it every 100 ms or so. */
   tick(): void {
     if (this.#closed) return;
     const { window } = this.#segments;
@@ -303,21 +303,6 @@ export class StreamLog {
   #probe(): void {
     this.#segments.roll();
     this.#replace();
-  }
-
-  /** Milliseconds until `tick` has something to do; undefined while nothing is due. */
-  get nextTickMs(): number | undefined {
-    if (this.#closed) return undefined;
-    const { window } = this.#segments;
-    const nowMs = this.#clock.monotonicMs();
-    const due: number[] = [];
-    if (this.#needsProbe) due.push(this.#health.probeAtMs);
-    else if (!window.isEmpty)
-      due.push(window.sinceMs + (this.#policy.syncIntervalMs ?? SYNC_INTERVAL_MS_DEFAULT));
-    if (this.#needsWatermark) due.push(this.#lastAppendMs + WATERMARK_IDLE_MS);
-    const expiry = this.#nextExpiryMs;
-    if (expiry !== undefined) due.push(nowMs + expiry - this.#clock.nowMs());
-    return due.length === 0 ? undefined : Math.max(0, Math.min(...due) - nowMs);
   }
 
   get #needsWatermark(): boolean {

@@ -1,3 +1,4 @@
+import { assert } from "../core/assert.ts";
 import { MillraceError } from "../core/errors.ts";
 import { checkFraming, FramingFault, MESSAGE_LENGTH_BYTES } from "../core/message-framing.ts";
 import { readU16, readU32, readU64, writeU16, writeU32, writeU64 } from "./little-endian.ts";
@@ -42,6 +43,7 @@ export interface MessagesFrame {
 
 export function encodeMessages(frame: MessagesFrame): Uint8Array {
   const { runs, messageBytes } = frame;
+  assert(runs.length <= MESSAGES_RUNS_MAX, "a frame counts its runs in 16 bits");
   const messagesAt = MESSAGES_RUNS_AT + runs.length * MESSAGES_RUN_BYTES;
   const bytes = new Uint8Array(messagesAt + messageBytes.length);
   bytes[0] = Operation.Messages;

@@ -1,5 +1,6 @@
 import type { Clock } from "../../src/core/clock.ts";
 import type { Random } from "../../src/core/random.ts";
+import { seededRandom } from "./seeded-random.ts";
 
 /** A clock that moves when it is told to. */
 export class ManualClock implements Clock {
@@ -25,22 +26,18 @@ export class ManualClock implements Clock {
   }
 }
 
-/** mulberry32: small, seeded, good enough to shuffle tests. */
+/** `seededRandom` with whole numbers as well. */
 export class SeededRandom implements Random {
-  #state: number;
+  readonly #random: Random;
 
   constructor(seed: number) {
-    this.#state = seed >>> 0;
+    this.#random = seededRandom(seed);
   }
   fraction(): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
-    let t = this.#state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+    return this.#random.fraction();
   }
   bytes(length: number): Uint8Array {
-    return Uint8Array.from({ length }, () => Math.floor(this.fraction() * 256));
+    return this.#random.bytes(length);
   }
   /** An integer in [low, high]. */
   between(low: number, high: number): number {
