@@ -15,6 +15,26 @@ const benches: Readonly<Record<string, { readonly summary: string; load(): Promi
     summary: "append over WebSocket to an engine process: batches, single messages, yardsticks, memory",
     load: async () => (await import("./scenario/ingest.ts")).ingestBench,
   },
+  awaited: {
+    summary: "the official Node.js client, an append after another, with the native addon and without",
+    load: async () => (await import("./scenario/awaited.ts")).awaitedBench,
+  },
+  recovery: {
+    summary: "start on a store: 10 GB in 1000 segments, and 1000 idle streams",
+    load: async () => (await import("./scenario/recovery.ts")).recoveryBench,
+  },
+  attack: {
+    summary: "a good producer's rate while others attack the port",
+    load: async () => (await import("./scenario/attack.ts")).attackBench,
+  },
+  seal: {
+    summary: "bytes on disk and bytes written, small blocks rewritten in full-size ones",
+    load: async () => (await import("./scenario/seal.ts")).sealBench,
+  },
+  python: {
+    summary: "the Python client: appends to an engine process and their latency, a subscription",
+    load: async () => (await import("./scenario/python.ts")).pythonBench,
+  },
   ring: {
     summary: "records through a ring in one thread",
     load: async () => (await import("./micro/ring.ts")).ringBench,

@@ -3,6 +3,7 @@
 import { availableParallelism, homedir } from "node:os";
 import { Command, CommanderError } from "commander";
 import { UsageError, type CommandContext } from "./cli/command-context.ts";
+import { machineMemoryBytes } from "./machine-memory.ts";
 import { millraceVersion } from "./version.ts";
 
 interface CommandEntry {
@@ -30,7 +31,7 @@ const entries: Readonly<Record<string, CommandEntry>> = {
     load: async (context) => (await import("./cli/demo.ts")).demoCommand(context),
   },
   streams: {
-    summary: "List, describe, create and delete streams",
+    summary: "List, describe, create, update and delete streams",
     outlivesOutput: false,
     load: async (context) => (await import("./cli/streams.ts")).streamsCommand(context),
   },
@@ -44,6 +45,24 @@ const entries: Readonly<Record<string, CommandEntry>> = {
     outlivesOutput: false,
     load: async (context) => (await import("./cli/read.ts")).readCommand(context),
   },
+  tokens: {
+    summary: "Make, list and revoke the tokens of clients",
+    outlivesOutput: false,
+    load: async (context) => (await import("./cli/tokens.ts")).tokensCommand(context),
+  },
+  store: {
+    summary: "Verify, look into and repair the files of a store",
+    outlivesOutput: true,
+    load: async (context) => {
+      const { storeCommand } = await import("./cli/store/store.ts");
+      return storeCommand(context, { version: millraceVersion() });
+    },
+  },
+  doctor: {
+    summary: "Tell whether a directory is fit to hold a store, and how fast it is",
+    outlivesOutput: true,
+    load: async (context) => (await import("./cli/doctor/doctor.ts")).doctorCommand(context),
+  },
 };
 
 const EXIT_FAILURE = 1;
@@ -53,7 +72,12 @@ async function main(): Promise<void> {
   // The AWS SDK would print six lines about its plans for later versions of Node.js into every command's output.
   process.env["AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED"] ??= "true";
   const context: CommandContext = {
-    machine: { env: process.env, homeDirectory: homedir(), cores: availableParallelism() },
+    machine: {
+      env: process.env,
+      homeDirectory: homedir(),
+      cores: availableParallelism(),
+      memoryBytes: machineMemoryBytes(),
+    },
     stdin: process.stdin,
     stdout: process.stdout,
     stderr: process.stderr,

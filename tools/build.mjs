@@ -1,7 +1,8 @@
-// Compiles the whole tree into a clean dist/, so that a deleted source can leave no stale test behind.
+// Compiles the whole tree into a clean dist/, so that a deleted source can leave no stale test behind; then the native addon, if it can.
 import { execFileSync } from "node:child_process";
 import { chmodSync, existsSync, rmSync } from "node:fs";
 import path from "node:path";
+import { buildNative } from "./build-native.mjs";
 
 const root = path.join(import.meta.dirname, "..");
 rmSync(path.join(root, "dist"), { recursive: true, force: true });
@@ -13,3 +14,4 @@ try {
 }
 const bin = path.join(root, "dist", "src", "millrace.js");
 if (existsSync(bin)) chmodSync(bin, 0o755);
+buildNative();

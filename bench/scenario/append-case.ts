@@ -1,5 +1,6 @@
 import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import path from "node:path";
+import { SUBPROTOCOL, TOKEN_SUBPROTOCOL_PREFIX } from "../../src/client/subprotocol.ts";
 import { MESSAGE_OVERHEAD_BYTES } from "../../src/core/limits.ts";
 import {
   emptyExportDefinition,
@@ -16,7 +17,11 @@ import {
   decodeDescribeMessageStreamResponse,
   encodeDescribeMessageStream,
 } from "../../src/wire/describe-message-stream.ts";
-import { decodeOpenStreamResult, encodeOpenStream } from "../../src/wire/open-stream-layout.ts";
+import {
+  decodeOpenStreamResult,
+  encodeOpenStream,
+  type OpenStreamResult,
+} from "../../src/wire/open-stream-layout.ts";
 import type { DataSet } from "../data-set.ts";
 import { AppendPipeline } from "./append-pipeline.ts";
 import { FrameArena } from "./frame-arena.ts";
@@ -24,9 +29,10 @@ import { FrameSocket, type SendingWay } from "./frame-socket.ts";
 import { ServerProcess } from "./server-process.ts";
 import type { CaseEnd, CostedSlice, RunningCase } from "./slice.ts";
 
+/** The program as it was built. */
+export const engineScript = path.join(import.meta.dirname, "..", "..", "src", "millrace.js");
 export const STREAM_NAME = "bench";
 const WEBSOCKET_PATH = "/v1/ws";
-const WEBSOCKET_PROTOCOL = "millrace.v1";
 const MIB = 1024 * 1024;
 /** Bounds what a run may leave on the disk, and in memory; the oldest segments make room. */
 export const FILE_STREAM_BYTES_MAX = 1024 * MIB;
@@ -37,11 +43,14 @@ export interface EngineOptions {
   readonly engineScript: string;
   readonly storeRoot: string;
   readonly nodeArgs: readonly string[];
+  /** Settings beside those of every bench. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export interface StreamOptions {
   readonly persistence: Persistence;
   readonly flushOnWrite: boolean;
+  readonly streamSegmentSize?: number;
 }
 
 export interface AppendCaseOptions extends EngineOptions, StreamOptions {
@@ -51,6 +60,26 @@ export interface AppendCaseOptions extends EngineOptions, StreamOptions {
   readonly framesInFlightMax: number;
   readonly framesPerWrite: number;
   readonly by?: SendingWay;
+  /** Batches name this producer, so that each is stored once however often it is sent. */
+  readonly producerId?: number;
+}
+
+/** An engine process on any free port that asks for no token, unless `env` says otherwise. */
+export async function startServer(
+  storeDirectory: string,
+  { engineScript: script, nodeArgs, env }: Omit<EngineOptions, "storeRoot">,
+): Promise<ServerProcess> {
+  return ServerProcess.start({
+    script,
+    args: ["serve", "--json"],
+    nodeArgs,
+    env: {
+      STREAM_MANAGER_STORE_ROOT_DIR: storeDirectory,
+      STREAM_MANAGER_SERVER_PORT: "0",
+      STREAM_MANAGER_AUTHENTICATE_CLIENT: "false",
+      ...env,
+    },
+  });
 }
 
 /** An engine process on a fresh store. */
@@ -63,19 +92,10 @@ export class BenchEngine {
     this.storeDirectory = storeDirectory;
   }
 
-  static async start({ engineScript, storeRoot, nodeArgs }: EngineOptions): Promise<BenchEngine> {
+  static async start({ storeRoot, ...options }: EngineOptions): Promise<BenchEngine> {
     const storeDirectory = mkdtempSync(path.join(storeRoot, "millrace-bench-"));
     try {
-      const server = await ServerProcess.start({
-        script: engineScript,
-        args: ["serve", "--json"],
-        nodeArgs,
-        env: {
-          STREAM_MANAGER_STORE_ROOT_DIR: storeDirectory,
-          STREAM_MANAGER_SERVER_PORT: "0",
-          STREAM_MANAGER_AUTHENTICATE_CLIENT: "false",
-        },
-      });
+      const server = await startServer(storeDirectory, options);
       return new BenchEngine(server, storeDirectory);
     } catch (error) {
       rmSync(storeDirectory, { recursive: true, force: true });
@@ -87,8 +107,18 @@ export class BenchEngine {
     return `ws://${this.server.host}:${this.server.port}${WEBSOCKET_PATH}`;
   }
 
-  async connect(): Promise<FrameSocket> {
-    return FrameSocket.connect(this.url, WEBSOCKET_PROTOCOL);
+  /** The token is needed where `env` asks for authentication. */
+  async connect(token?: string): Promise<FrameSocket> {
+    const protocols = token === undefined ? [] : [TOKEN_SUBPROTOCOL_PREFIX + token];
+    return FrameSocket.connect(this.url, [SUBPROTOCOL, ...protocols]);
+  }
+
+  /** Of its only stream. */
+  streamDirectory(): string {
+    const streams = path.join(this.storeDirectory, "streams");
+    const [name] = readdirSync(streams);
+    if (name === undefined) throw new Error("the engine has no stream");
+    return path.join(streams, name);
   }
 
   /** Bytes of all segment files, as their sizes say. */
@@ -126,7 +156,7 @@ export async function createStream(socket: FrameSocket, options: StreamOptions):
       definition: {
         name: STREAM_NAME,
         maxSize: isFile ? FILE_STREAM_BYTES_MAX : MEMORY_STREAM_BYTES_MAX,
-        streamSegmentSize: STREAM_SEGMENT_SIZE_DEFAULT,
+        streamSegmentSize: options.streamSegmentSize ?? STREAM_SEGMENT_SIZE_DEFAULT,
         strategyOnFull: StrategyOnFull.OverwriteOldestData,
         persistence: options.persistence,
         flushOnWrite: options.flushOnWrite,
@@ -136,6 +166,15 @@ export async function createStream(socket: FrameSocket, options: StreamOptions):
   );
   const { status, errorMessage } = decodeCreateMessageStreamResponse(reply);
   if (status !== 0) throw new Error(`cannot create the stream: status ${status}, ${errorMessage}`);
+}
+
+export async function openStream(socket: FrameSocket): Promise<OpenStreamResult> {
+  const opened = decodeOpenStreamResult(
+    await socket.request(encodeOpenStream({ requestId: 1, name: STREAM_NAME })),
+  );
+  const { status, errorMessage } = opened;
+  if (status !== 0) throw new Error(`cannot open the stream: status ${status}, ${errorMessage}`);
+  return opened;
 }
 
 export async function describeStream(socket: FrameSocket): Promise<MessageStreamInfo> {
@@ -170,16 +209,11 @@ export async function startAppendCase(options: AppendCaseOptions): Promise<Runni
   try {
     const socket = await engine.connect();
     await createStream(socket, options);
-    const opened = decodeOpenStreamResult(
-      await socket.request(encodeOpenStream({ requestId: 1, name: STREAM_NAME })),
-    );
-    if (opened.status !== 0) {
-      throw new Error(`cannot open the stream: status ${opened.status}, ${opened.errorMessage}`);
-    }
+    const { handle, nextSequence } = await openStream(socket);
     const { framesInFlightMax, framesPerWrite, batchBytes, persistence, by = "ready bytes" } = options;
-    const { messages } = options.dataSet;
-    const arena = new FrameArena({ messages, handle: opened.handle, batchBytes, framesPerWrite });
-    const { nextSequence } = opened;
+    const { dataSet, producerId } = options;
+    const { messages } = dataSet;
+    const arena = new FrameArena({ messages, handle, batchBytes, framesPerWrite, producerId });
     const pipeline = new AppendPipeline({
       socket,
       arena,

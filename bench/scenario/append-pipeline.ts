@@ -15,6 +15,8 @@ export interface AppendPipelineOptions {
   /** Frames that leave in one write to the socket. */
   readonly framesPerWrite: number;
   readonly by: SendingWay;
+  /** Offers no more than this, as a source of readings does; what was late is made up for. */
+  readonly framesPerSecondMax?: number;
   /** The number that the first message must get. */
   readonly nextSequence: number;
 }
@@ -31,6 +33,9 @@ export class AppendPipeline {
   #acknowledgedMessages = 0;
   #acknowledgedBytes = 0;
   #expectedSequence: number;
+  #startMs = 0;
+  #startFrames = 0;
+  #pacing: NodeJS.Timeout | undefined;
 
   constructor(options: AppendPipelineOptions) {
     const { framesInFlightMax, framesPerWrite, arena } = options;
@@ -58,6 +63,8 @@ export class AppendPipeline {
     const startMessages = this.#acknowledgedMessages;
     const startBytes = this.#acknowledgedBytes;
     const startMs = performance.now();
+    this.#startMs = startMs;
+    this.#startFrames = this.#sentFrames;
     const endMs = startMs + seconds * 1000;
     let watchdog: NodeJS.Timeout | undefined;
     try {
@@ -69,6 +76,7 @@ export class AppendPipeline {
             this.#onResults(data, latenciesUs);
             this.#fillWindow(endMs);
             if (this.#sentFrames === this.#acknowledgedFrames && performance.now() >= endMs) resolve();
+            else this.#pace(endMs, resolve);
           } catch (error) {
             reject(error instanceof Error ? error : new Error(String(error)));
           }
@@ -83,9 +91,12 @@ export class AppendPipeline {
           seenFrames = this.#acknowledgedFrames;
         }, STALL_DEADLINE_MS);
         this.#fillWindow(endMs);
+        this.#pace(endMs, resolve);
       });
     } finally {
       clearInterval(watchdog);
+      clearTimeout(this.#pacing);
+      this.#pacing = undefined;
       socket.onMessage = () => undefined;
       socket.onFailure = () => undefined;
     }
@@ -101,15 +112,32 @@ export class AppendPipeline {
     const { arena, socket, framesInFlightMax, framesPerWrite, by } = this.#options;
     while (this.#sentFrames - this.#acknowledgedFrames + framesPerWrite <= framesInFlightMax) {
       const nowMs = performance.now();
-      if (nowMs >= endMs) return;
+      if (nowMs >= endMs || !this.#isDue(nowMs)) return;
       const from = this.#sentFrames % arena.frameCount;
       for (let frame = from; frame < from + framesPerWrite; frame++) {
         arena.setRequestId(frame, this.#sentFrames >>> 0);
+        arena.setBatchNumber(frame, this.#sentFrames);
         this.#sentFrames += 1;
       }
       this.#sentAtMs[from] = nowMs;
       socket.sendFrames(arena, { from, end: from + framesPerWrite, by });
     }
+  }
+
+  #isDue(nowMs: number): boolean {
+    const { framesPerSecondMax = Infinity } = this.#options;
+    return this.#sentFrames - this.#startFrames < ((nowMs - this.#startMs) / 1000) * framesPerSecondMax;
+  }
+
+  /** Without an answer to wait for, the next frame goes out when it is due. */
+  #pace(endMs: number, onEnd: () => void): void {
+    if (this.#options.framesPerSecondMax === undefined || this.#pacing !== undefined) return;
+    this.#pacing = setTimeout(() => {
+      this.#pacing = undefined;
+      this.#fillWindow(endMs);
+      if (this.#sentFrames === this.#acknowledgedFrames && performance.now() >= endMs) onEnd();
+      else this.#pace(endMs, onEnd);
+    }, 1);
   }
 
   #onResults(data: Buffer, latenciesUs: Samples): void {

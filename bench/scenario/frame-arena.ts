@@ -1,10 +1,11 @@
 import { MESSAGE_LENGTH_BYTES } from "../../src/core/message-framing.ts";
 import {
   APPEND_BATCH_HEADER_BYTES,
+  APPEND_BATCH_PRODUCER_SEQUENCE_AT,
   APPEND_BATCH_REQUEST_ID_AT,
   encodeAppendBatch,
 } from "../../src/wire/append-batch-layout.ts";
-import { writeU32 } from "../../src/wire/little-endian.ts";
+import { writeU32, writeU64 } from "../../src/wire/little-endian.ts";
 
 const MASK_KEY_BYTES = 4;
 
@@ -21,6 +22,7 @@ export class FrameArena {
   readonly payloadBytes: readonly number[];
   readonly #starts: readonly number[];
   readonly #requestIdsAt: readonly number[];
+  readonly #hasProducer: boolean;
 
   constructor(options: {
     messages: readonly Uint8Array[];
@@ -29,7 +31,12 @@ export class FrameArena {
     batchBytes: number | undefined;
     /** The number of frames is a multiple of this. */
     framesPerWrite: number;
+    /** Every batch names this producer. */
+    producerId?: number | undefined;
   }) {
+    const { handle, producerId } = options;
+    const producer = producerId === undefined ? undefined : { id: producerId, sequence: 0 };
+    this.#hasProducer = producer !== undefined;
     const batches = cutBatches(options.messages, options.batchBytes);
     batches.length -= batches.length % options.framesPerWrite;
     if (batches.length === 0) throw new Error("the data set is too small for one write");
@@ -38,7 +45,7 @@ export class FrameArena {
     const requestIdsAt: number[] = [];
     let at = 0;
     for (const messages of batches) {
-      const frame = encodeAppendBatch({ handle: options.handle, requestId: 0, messages });
+      const frame = encodeAppendBatch({ handle, requestId: 0, messages, ...(producer && { producer }) });
       const header = encodeWebSocketHeader(frame.length);
       starts.push(at);
       requestIdsAt.push(at + header.length + APPEND_BATCH_REQUEST_ID_AT);
@@ -56,6 +63,13 @@ export class FrameArena {
 
   setRequestId(frame: number, requestId: number): void {
     writeU32(this.bytes, this.#requestIdsAt[frame]!, requestId);
+  }
+
+  /** Makes a frame the `number`-th batch of its producer, the first being 0; nothing where none is named. */
+  setBatchNumber(frame: number, number: number): void {
+    if (!this.#hasProducer) return;
+    const start = this.#requestIdsAt[frame]! - APPEND_BATCH_REQUEST_ID_AT;
+    writeU64(this.bytes, start + APPEND_BATCH_PRODUCER_SEQUENCE_AT, number);
   }
 
   /** One frame without what WebSocket puts in front: a view, as `view`. */

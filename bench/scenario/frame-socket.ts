@@ -33,8 +33,8 @@ export class FrameSocket {
     );
   }
 
-  static async connect(url: string, protocol?: string): Promise<FrameSocket> {
-    const webSocket = new WebSocket(url, protocol === undefined ? [] : [protocol], {
+  static async connect(url: string, protocols: readonly string[] = []): Promise<FrameSocket> {
+    const webSocket = new WebSocket(url, [...protocols], {
       perMessageDeflate: false,
       // The key stays zero: the masking step is skipped on both sides, as a client in the same machine would choose.
       generateMask: () => undefined,

@@ -1,13 +1,19 @@
-import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Persistence } from "../../src/core/stream-definition.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
 import { createInferenceDataSet, type DataSet } from "../data-set.ts";
 import { median, roundTo, Samples } from "../statistics.ts";
-import { BenchEngine, startAppendCase, type EngineOptions, type StreamOptions } from "./append-case.ts";
+import {
+  BenchEngine,
+  engineScript,
+  startAppendCase,
+  type EngineOptions,
+  type StreamOptions,
+} from "./append-case.ts";
 import { startProducerCase } from "./producer-case.ts";
-import type { CaseEnd, CostedSlice, RunningCase, ScenarioCase } from "./slice.ts";
+import type { CaseEnd, CostedSlice, ScenarioCase } from "./slice.ts";
 import type { SendingWay } from "./frame-socket.ts";
+import { measureInTurns, messageRate, ratioInTurns } from "./turns.ts";
 import { startEchoCase, startSinkCase } from "./yardstick.ts";
 
 const KIB = 1024;
@@ -18,13 +24,10 @@ const MESSAGE_COUNT = 32_768;
 const IN_FLIGHT_BYTES_MAX = 2 * MIB;
 const SINGLES_IN_FLIGHT_MAX = 8192;
 const SINGLES_PER_WRITE = 64;
-const ROUND_S = 1;
-const ROUNDS_MAX = 7;
-const WARM_UP_S_MAX = 1;
 const IDLE_S_MAX = 2;
+/** Any but 0. */
+const PRODUCER_ID = 77;
 const BYTES_PER_GB = 1e9;
-
-const engineScript = path.join(import.meta.dirname, "..", "..", "src", "millrace.js");
 
 const file: StreamOptions = { persistence: Persistence.File, flushOnWrite: false };
 const flushed: StreamOptions = { persistence: Persistence.File, flushOnWrite: true };
@@ -37,6 +40,9 @@ const names = {
   readySingles: "append one message a frame in ready bytes, File",
   readySink: "bare ws sink, one message a frame in ready bytes",
   awaited: "append one message awaited, File",
+  batches: "append 64 KiB batches, File",
+  namedBatches: "append 64 KiB batches, File, named producer",
+  namedSingles: "append one message a frame in ready bytes, File, named producer",
   echo: "bare ws echo, one message awaited",
 } as const;
 
@@ -61,31 +67,29 @@ export async function* runIngest(options: BenchOptions, script: string): AsyncGe
   const engine: EngineOptions = { engineScript: script, storeRoot, nodeArgs };
   if (names.idle.includes(caseFilter)) yield await measureIdle(engine, Math.min(seconds, IDLE_S_MAX));
   const dataSet = createInferenceDataSet(MESSAGE_COUNT);
-  const measured = new Map<string, CostedSlice[]>();
+  const measured = new Map<string, readonly CostedSlice[]>();
   for (const group of caseGroups(engine, dataSet)) {
     const wanted = group.filter(({ name }) => name.includes(caseFilter));
-    yield* measureGroup(wanted, seconds, measured);
+    for await (const { name, slices, end } of measureInTurns(wanted, seconds)) {
+      measured.set(name, slices);
+      yield caseRecord(name, slices, end);
+    }
   }
   const ratios = compareWithYardsticks(measured);
   if (ratios) yield ratios;
 }
 
-/** Cases of one group take turns, because their ratio is asked for and the machine changes from second to second. */
+/** Cases of one group take turns. */
 function caseGroups(engine: EngineOptions, dataSet: DataSet): ScenarioCase[][] {
-  const batches = (kib: number, kind: string, stream: StreamOptions): ScenarioCase[] => [
-    {
-      name: `append ${kib} KiB batches, ${kind}`,
-      start: async () =>
-        startAppendCase({
-          ...engine,
-          ...stream,
-          dataSet,
-          batchBytes: kib * KIB,
-          framesInFlightMax: IN_FLIGHT_BYTES_MAX / (kib * KIB),
-          framesPerWrite: 1,
-        }),
-    },
-  ];
+  const batches = (kib: number, stream: StreamOptions & { readonly producerId?: number }) => async () =>
+    startAppendCase({
+      ...engine,
+      ...stream,
+      dataSet,
+      batchBytes: kib * KIB,
+      framesInFlightMax: IN_FLIGHT_BYTES_MAX / (kib * KIB),
+      framesPerWrite: 1,
+    });
   const single = { ...engine, ...file, dataSet, batchBytes: undefined };
   const { nodeArgs } = engine;
   const pipelined = { framesInFlightMax: SINGLES_IN_FLIGHT_MAX, framesPerWrite: SINGLES_PER_WRITE };
@@ -97,19 +101,29 @@ function caseGroups(engine: EngineOptions, dataSet: DataSet): ScenarioCase[][] {
     },
   ];
   return [
-    batches(4, "File", file),
-    batches(64, "File", file),
-    batches(256, "File", file),
+    [{ name: "append 4 KiB batches, File", start: batches(4, file) }],
+    [
+      { name: names.batches, start: batches(64, file) },
+      { name: names.namedBatches, start: batches(64, { ...file, producerId: PRODUCER_ID }) },
+    ],
+    [{ name: "append 256 KiB batches, File", start: batches(256, file) }],
     [
       {
         name: "append 64 KiB batches by producer(), File",
         start: async () => startProducerCase({ ...engine, dataSet, batchBytes: 64 * KIB }),
       },
     ],
-    batches(64, "File flushOnWrite", flushed),
-    batches(64, "Memory", memory),
+    [{ name: "append 64 KiB batches, File flushOnWrite", start: batches(64, flushed) }],
+    [{ name: "append 64 KiB batches, Memory", start: batches(64, memory) }],
     singles("ws", names.singles, names.sink),
-    singles("ready bytes", names.readySingles, names.readySink),
+    [
+      ...singles("ready bytes", names.readySingles, names.readySink),
+      {
+        name: names.namedSingles,
+        start: async () =>
+          startAppendCase({ ...single, ...pipelined, by: "ready bytes", producerId: PRODUCER_ID }),
+      },
+    ],
     [
       {
         name: names.awaited,
@@ -118,28 +132,6 @@ function caseGroups(engine: EngineOptions, dataSet: DataSet): ScenarioCase[][] {
       { name: names.echo, start: async () => startEchoCase({ dataSet, nodeArgs }) },
     ],
   ];
-}
-
-async function* measureGroup(
-  cases: readonly ScenarioCase[],
-  seconds: number,
-  measured: Map<string, CostedSlice[]>,
-): AsyncGenerator<BenchRecord> {
-  const running: { name: string; run: RunningCase; slices: CostedSlice[] }[] = [];
-  const roundCount = Math.min(Math.max(Math.floor(seconds / ROUND_S), 1), ROUNDS_MAX);
-  try {
-    for (const { name, start } of cases) running.push({ name, run: await start(), slices: [] });
-    for (const { run } of running) await run.measure(Math.min(seconds, WARM_UP_S_MAX));
-    for (let round = 0; round < roundCount; round++) {
-      for (const { run, slices } of running) slices.push(await run.measure(seconds / roundCount));
-    }
-    for (const { name, run, slices } of running) {
-      measured.set(name, slices);
-      yield caseRecord(name, slices, await run.finish());
-    }
-  } finally {
-    for (const { run } of running) await run.abandon();
-  }
 }
 
 /** Rates are medians of the rounds, percentiles are of all rounds together. */
@@ -186,11 +178,7 @@ async function measureIdle(options: EngineOptions, seconds: number): Promise<Ben
   }
 }
 
-function messageRate({ messageCount, elapsedS }: CostedSlice): number {
-  return messageCount / elapsedS;
-}
-
-/** The middle of the ratios of neighbouring rounds; undefined when not both sides of any pair were measured. */
+/** Undefined when not both sides of any pair were measured. */
 function compareWithYardsticks(
   measured: ReadonlyMap<string, readonly CostedSlice[]>,
 ): BenchRecord | undefined {
@@ -198,11 +186,13 @@ function compareWithYardsticks(
     const slices = measured.get(name);
     const others = measured.get(yardstick);
     if (!slices || !others) return null;
-    return roundTo(median(slices.map((slice, round) => of(slice) / of(others[round]!))), 3);
+    return ratioInTurns(slices, others, of);
   };
   const ratios = {
     one_message_vs_sink: ratio(names.singles, names.sink, messageRate),
     one_message_vs_sink_ready_bytes: ratio(names.readySingles, names.readySink, messageRate),
+    named_producer_vs_none: ratio(names.namedBatches, names.batches, messageRate),
+    named_producer_vs_none_one_message: ratio(names.namedSingles, names.readySingles, messageRate),
     awaited_vs_echo_p50: ratio(
       names.awaited,
       names.echo,

@@ -43,10 +43,10 @@ async function append(context: CommandContext, stream: string, flags: AppendFlag
       await writeLine(context.stdout, JSON.stringify({ stream, appended: acknowledged, bytes, resent }));
       return;
     }
-    const twice = resent === 0 ? "" : `, ${resent} of them sent again and perhaps stored twice`;
+    const again = resent === 0 ? "" : `, ${resent} of them sent more than once and stored once`;
     await writeLine(
       context.stdout,
-      `appended ${acknowledged} messages, ${bytes} bytes, to ${stream}${twice}`,
+      `appended ${acknowledged} messages, ${bytes} bytes, to ${stream}${again}`,
     );
   });
 }

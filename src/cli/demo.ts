@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { systemClock } from "../core/clock.ts";
 import { randomHex, systemRandom } from "../core/random.ts";
 import { writeLine, type CommandContext } from "./command-context.ts";
-import { Interruption, unlessAborted, watchInterruption } from "./demo-interruption.ts";
+import { Interruption, unlessAborted, watchInterruption } from "./interruption.ts";
 import { Progress } from "./demo-progress.ts";
 import { DemoRun } from "./demo-run.ts";
 import { formatSummary, summarize } from "./demo-summary.ts";

@@ -11,6 +11,8 @@ export interface RunningEngine {
   /** The port that was taken; differs from the setting when that was 0. */
   readonly port: number;
   readonly storeDirectory: string;
+  /** Reads again what may change while it runs: tokens, certificate and key. */
+  reload(): void;
   /** Stops accepting, answers what is under way, syncs, and releases the store. */
   close(): Promise<void>;
 }
@@ -55,10 +57,16 @@ async function serve(
   for (const notice of notices) await writeLine(stderr, `millrace: ${notice}`);
   const startEngine = await loadEngine();
   const stop = watchSignals();
-  const running: { engine?: RunningEngine } = {};
+  const running: { engine?: RunningEngine; isReloadDue?: boolean } = {};
   endOnFailure(running);
+  process.on("SIGHUP", () => {
+    // What changes while the engine starts may have been read before it did.
+    if (running.engine === undefined) running.isReloadDue = true;
+    else running.engine.reload();
+  });
   const engine = await startEngine(settings);
   running.engine = engine;
+  if (running.isReloadDue === true) engine.reload();
   await writeLine(stdout, readyLine(engine, { settings, json: json === true }));
   await stop.asked;
   await stopEngine(engine, settings);
@@ -115,6 +123,8 @@ async function stopEngine(engine: RunningEngine, { shutdownMs }: Settings): Prom
     process.stderr.write(`millrace: cannot stop cleanly within ${shutdownMs} ms, ending the process\n`);
     process.exit(1);
   }, shutdownMs + STOP_GRACE_MS);
+  // After a stop that failed nothing may be left that is worth waiting for.
+  deadline.unref();
   await engine.close();
   clearTimeout(deadline);
   process.exit(0);

@@ -1,38 +1,38 @@
-import {
-  destinationKinds,
-  Persistence,
-  StrategyOnFull,
-  type ExportConfigBase,
-  type ExportStatus,
-  type MessageStreamInfo,
-} from "../core/stream-definition.ts";
-import { formatBytes, formatFields, formatTable } from "./table.ts";
-
-/** Messages that a stream holds; the newest number of an empty stream is one less than the oldest. */
-export function messageCount({ storageStatus }: MessageStreamInfo): number {
-  return storageStatus.newestSequenceNumber - storageStatus.oldestSequenceNumber + 1;
-}
+import { Persistence, StrategyOnFull } from "../core/stream-definition.ts";
+import type { StorageDescription, StreamDescription } from "../core/stream-description.ts";
+import { formatAccounts, formatExporters, formatLosses } from "./account-report.ts";
+import { formatBytes, formatDuration, formatFields, formatTable, formatTime } from "./table.ts";
 
 /** One line a stream. */
-export function formatStreams(infos: readonly MessageStreamInfo[]): string {
-  const rows = infos.map((info) => [
-    info.definition.name,
-    messageCount(info),
-    formatBytes(info.storageStatus.totalBytes),
-    persistenceName(info),
-    exportersOf(info).length,
+export function formatStreams(streams: readonly StreamDescription[]): string {
+  const rows = streams.map((stream) => [
+    stream.definition.name,
+    stream.ledger.stored.messages,
+    formatBytes(stream.storage.totalBytes),
+    persistenceName(stream),
+    stream.exporters.length,
+    stream.state,
   ]);
-  return formatTable(["name", "messages", "size", "persistence", "exporters"], rows);
+  return formatTable(["name", "messages", "size", "persistence", "exporters", "state"], rows);
 }
 
-/** Definition, storage and exporters of one stream. */
-export function formatStream(info: MessageStreamInfo): string {
-  const { definition, storageStatus } = info;
-  const isEmpty = messageCount(info) === 0;
-  const { oldestSequenceNumber: oldest, newestSequenceNumber: newest } = storageStatus;
-  const fields = formatFields([
+/** Definition, storage, account and exporters of one stream. */
+export function formatStream(stream: StreamDescription): string {
+  const parts = [formatFields(fieldsOf(stream)), formatAccounts(stream)];
+  const losses = formatLosses(stream);
+  if (losses !== "") parts.push(losses);
+  if (stream.exporters.length > 0) parts.push(formatExporters(stream.exporters));
+  return parts.join("\n\n");
+}
+
+function fieldsOf(stream: StreamDescription): [string, string | number][] {
+  const { definition, options, storage, lastUncleanEnd } = stream;
+  const { oldestSequence, nextSequence, syncedEndSequence } = storage;
+  const isEmpty = oldestSequence === nextSequence;
+  const fields: [string, string | number][] = [
     ["name", definition.name],
-    ["persistence", persistenceName(info)],
+    ["state", stateText(stream)],
+    ["persistence", persistenceName(stream)],
     ["flush on write", definition.flushOnWrite ? "yes" : "no"],
     [
       "when full",
@@ -42,54 +42,55 @@ export function formatStream(info: MessageStreamInfo): string {
     ["segment size", formatBytes(definition.streamSegmentSize)],
     [
       "time to live",
-      definition.timeToLiveMillis === undefined ? "none" : `${definition.timeToLiveMillis} ms`,
+      definition.timeToLiveMillis === undefined ? "none" : formatDuration(definition.timeToLiveMillis),
     ],
-    ["messages", messageCount(info)],
-    ["sequence numbers", isEmpty ? `none, the next is ${oldest}` : `${oldest} to ${newest}`],
-    ["size", formatBytes(storageStatus.totalBytes)],
-  ]);
-  const exporters = exportersOf(info);
-  return exporters.length === 0
-    ? `${fields}\nexporters         none`
-    : `${fields}\n\n${formatExporters(info, exporters)}`;
+    ["free exported", options.freeExported ? "yes" : "no"],
+    [
+      "sequence numbers",
+      isEmpty ? `none, the next is ${nextSequence}` : `${oldestSequence} to ${nextSequence - 1}`,
+    ],
+    ["size", `${formatBytes(storage.totalBytes)}, stored in ${formatBytes(storage.storedBytes)}`],
+    ["written", writtenText(storage)],
+    ["a power cut takes", powerCutText(stream)],
+  ];
+  if (syncedEndSequence < nextSequence)
+    fields.push([
+      "not synced",
+      `${nextSequence - syncedEndSequence} messages, ${formatBytes(storage.unsyncedBytes)}`,
+    ]);
+  const { rewriteFaults } = storage;
+  if (rewriteFaults !== undefined)
+    fields.push(["failed rewrites", `${rewriteFaults.count}, the last: ${rewriteFaults.last}`]);
+  if (storage.atRisk !== undefined) fields.push(["at risk", atRiskText(storage.atRisk)]);
+  if (lastUncleanEnd !== undefined) {
+    const { sequence, timeMs } = lastUncleanEnd;
+    fields.push(["last unclean end", `at ${sequence}, found ${formatTime(timeMs)}`]);
+  }
+  return fields;
 }
 
-interface Exporter {
-  readonly kind: string;
-  readonly config: ExportConfigBase;
+function stateText({ state, lastFault }: StreamDescription): string {
+  if (lastFault === undefined) return state;
+  return state === "ok" ? `ok (the last fault was: ${lastFault})` : `${state}: ${lastFault}`;
 }
 
-function exportersOf({ definition }: MessageStreamInfo): Exporter[] {
-  return destinationKinds.flatMap((kind) => {
-    const configs: readonly ExportConfigBase[] = definition.exportDefinition[kind];
-    return configs.map((config) => ({ kind, config }));
-  });
+/** Since the stream was opened. */
+function writtenText({ writtenBytes, rewrittenBytes }: StorageDescription): string {
+  const again = rewrittenBytes === 0 ? "" : `, and ${formatBytes(rewrittenBytes)} again in full-size blocks`;
+  return formatBytes(writtenBytes) + again;
 }
 
-function formatExporters({ exportStatuses }: MessageStreamInfo, exporters: readonly Exporter[]): string {
-  const statuses = new Map(exportStatuses.map((status) => [status.exportConfigIdentifier, status]));
-  const rows = exporters.map(({ kind, config }) => {
-    const status = statuses.get(config.identifier);
-    return [
-      config.identifier,
-      kind,
-      config.disabled === true ? "disabled" : (config.priority?.toString() ?? "last"),
-      ...statusCells(status),
-    ];
-  });
-  return formatTable(
-    ["exporter", "destination", "priority", "exported", "bytes", "last attempt", "error"],
-    rows,
-  );
+function powerCutText({ definition, storage: { powerCutLossMax } }: StreamDescription): string {
+  if (definition.persistence === Persistence.Memory) return "everything; so does any end of the engine";
+  if (powerCutLossMax === undefined) return "nothing";
+  const { syncIntervalMs, syncBytes } = powerCutLossMax;
+  return `at most the newest ${formatDuration(syncIntervalMs)} or ${formatBytes(syncBytes)}, and what comes while a sync runs`;
 }
 
-function statusCells(status: ExportStatus | undefined): (string | number)[] {
-  if (status === undefined) return [0, formatBytes(0), "never", ""];
-  const { exportedMessagesCount, exportedBytesFromStream, lastExportTime, errorMessage } = status;
-  const time = lastExportTime > 0 ? new Date(lastExportTime).toISOString() : "never";
-  return [exportedMessagesCount, formatBytes(exportedBytesFromStream), time, errorMessage];
+function atRiskText({ fromSequence, toSequence }: NonNullable<StorageDescription["atRisk"]>): string {
+  return `${fromSequence} to ${toSequence - 1}, which only memory holds`;
 }
 
-function persistenceName({ definition }: MessageStreamInfo): string {
+function persistenceName({ definition }: StreamDescription): string {
   return definition.persistence === Persistence.File ? "File" : "Memory";
 }

@@ -1,18 +1,27 @@
 import { Command } from "commander";
-import type { MessageStreamInfo } from "../core/stream-definition.ts";
-import { writeLine, type CommandContext } from "./command-context.ts";
-import { buildDefinition, withDefinitionOptions, type DefinitionFlags } from "./definition-options.ts";
+import type { MillraceClient } from "../client/millrace-client.ts";
+import type { StreamDescription } from "../core/stream-description.ts";
+import { UsageError, writeLine, type CommandContext } from "./command-context.ts";
+import {
+  buildDefinition,
+  changeDefinition,
+  namedOptions,
+  withChangeOptions,
+  withDefinitionOptions,
+  type ChangeFlags,
+  type DefinitionFlags,
+} from "./definition-options.ts";
 import { withEngineOptions, type EngineFlags } from "./engine-address.ts";
 import { withClient } from "./with-client.ts";
 import { formatStream, formatStreams } from "./stream-report.ts";
 
-/** `millrace streams list|describe|create|delete`. */
+/** `millrace streams list|describe|create|update|delete`. */
 export function streamsCommand(context: CommandContext): Command {
   const list = withEngineOptions(new Command("list").description("List the streams with what they hold"));
   list.action((flags: EngineFlags) => listStreams(context, flags));
   const describe = withEngineOptions(
     new Command("describe")
-      .description("Show definition, storage and exporters of a stream")
+      .description("Show definition, storage, exporters of a stream, and where every message went")
       .argument("<stream>"),
   );
   describe.action((name: string, flags: EngineFlags) => describeStream(context, name, flags));
@@ -20,29 +29,39 @@ export function streamsCommand(context: CommandContext): Command {
     withDefinitionOptions(new Command("create").description("Create a stream").argument("<stream>")),
   );
   create.action((name: string, flags: EngineFlags & DefinitionFlags) => createStream(context, name, flags));
+  const update = withEngineOptions(
+    withChangeOptions(
+      new Command("update")
+        .description("Change a stream: what the options name, and nothing else")
+        .argument("<stream>"),
+    ),
+  );
+  update.action((name: string, flags: EngineFlags & ChangeFlags) => updateStream(context, name, flags));
   const remove = withEngineOptions(
     new Command("delete").description("Delete a stream and all its messages").argument("<stream>"),
   );
   remove.action((name: string, flags: EngineFlags) => deleteStream(context, name, flags));
-  const group = new Command("streams").description("List, describe, create and delete streams");
-  for (const command of [list, describe, create, remove]) group.addCommand(command);
+  const group = new Command("streams").description("List, describe, create, update and delete streams");
+  for (const command of [list, describe, create, update, remove]) group.addCommand(command);
   return group;
 }
 
 async function listStreams(context: CommandContext, flags: EngineFlags): Promise<void> {
   await withClient(context, flags, async (client) => {
-    const infos: MessageStreamInfo[] = [];
+    const streams: StreamDescription[] = [];
     for (const name of [...(await client.listStreams())].sort()) {
-      infos.push(await client.describeMessageStream(name));
+      streams.push(await client.describeStream(name));
     }
-    await writeLine(context.stdout, flags.json === true ? JSON.stringify(infos) : formatStreams(infos));
+    const text = flags.json === true ? JSON.stringify(streams) : formatStreams(streams);
+    await writeLine(context.stdout, text);
   });
 }
 
 async function describeStream(context: CommandContext, name: string, flags: EngineFlags): Promise<void> {
   await withClient(context, flags, async (client) => {
-    const info = await client.describeMessageStream(name);
-    await writeLine(context.stdout, flags.json === true ? JSON.stringify(info) : formatStream(info));
+    const stream = await client.describeStream(name);
+    const text = flags.json === true ? JSON.stringify(stream) : formatStream(stream);
+    await writeLine(context.stdout, text);
   });
 }
 
@@ -52,21 +71,40 @@ async function createStream(
   flags: EngineFlags & DefinitionFlags,
 ): Promise<void> {
   const definition = buildDefinition(name, flags);
-  await withClient(context, flags, async (client) => {
-    await client.createMessageStream(definition);
-    await writeLine(
-      context.stdout,
-      flags.json === true ? JSON.stringify({ created: name }) : `created ${name}`,
-    );
+  await change(context, flags, { created: name }, (client) =>
+    client.createMessageStream(definition, namedOptions(flags)),
+  );
+}
+
+const ENGINE_FLAGS = new Set(["url", "config", "json"]);
+
+async function updateStream(
+  context: CommandContext,
+  name: string,
+  flags: EngineFlags & ChangeFlags,
+): Promise<void> {
+  const isChange = Object.keys(flags).some((flag) => !ENGINE_FLAGS.has(flag));
+  if (!isChange) throw new UsageError("nothing to change: name at least one option");
+  await change(context, flags, { updated: name }, async (client) => {
+    const { definition } = await client.describeStream(name);
+    await client.updateMessageStream(changeDefinition(definition, flags), namedOptions(flags));
   });
 }
 
 async function deleteStream(context: CommandContext, name: string, flags: EngineFlags): Promise<void> {
+  await change(context, flags, { deleted: name }, (client) => client.deleteMessageStream(name));
+}
+
+/** Does it, and says so. */
+async function change(
+  context: CommandContext,
+  flags: EngineFlags,
+  done: Readonly<Record<string, string>>,
+  act: (client: MillraceClient) => Promise<void>,
+): Promise<void> {
   await withClient(context, flags, async (client) => {
-    await client.deleteMessageStream(name);
-    await writeLine(
-      context.stdout,
-      flags.json === true ? JSON.stringify({ deleted: name }) : `deleted ${name}`,
-    );
+    await act(client);
+    const [words] = Object.entries(done);
+    await writeLine(context.stdout, flags.json === true ? JSON.stringify(done) : words!.join(" "));
   });
 }

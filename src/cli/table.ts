@@ -1,12 +1,14 @@
-/** Rows as aligned columns, two blanks between them. Columns of numbers are aligned right. */
+/** Rows as aligned columns, two blanks between them. Columns of numbers are aligned right, and those that `right` names. */
 export function formatTable(
   head: readonly string[],
   rows: readonly (readonly (string | number)[])[],
+  { right = [] }: { readonly right?: readonly number[] } = {},
 ): string {
   const lines = [head, ...rows.map((row) => row.map(formatCell))];
   const widths = head.map((_, column) => Math.max(...lines.map((line) => (line[column] ?? "").length)));
   const isNumeric = head.map(
-    (_, column) => rows.length > 0 && rows.every((row) => typeof row[column] === "number"),
+    (_, column) =>
+      right.includes(column) || (rows.length > 0 && rows.every((row) => typeof row[column] === "number")),
   );
   return lines
     .map((line) => {
@@ -45,4 +47,27 @@ export function formatBytes(bytes: number): string {
     unit = next;
   }
   return `${Number(value.toFixed(1))} ${unit}`;
+}
+
+const DURATIONS: readonly (readonly [string, number])[] = [
+  ["d", 86_400_000],
+  ["h", 3_600_000],
+  ["min", 60_000],
+  ["s", 1000],
+];
+
+/** In the largest unit that says it without a fraction: `60000` as `1 min`. */
+export function formatDuration(ms: number): string {
+  for (const [unit, unitMs] of DURATIONS) if (ms > 0 && ms % unitMs === 0) return `${ms / unitMs} ${unit}`;
+  return `${ms} ms`;
+}
+
+/** Unix milliseconds as people and programs read them. */
+export function formatTime(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+/** `1 message`, `2 messages`. */
+export function countOf(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }

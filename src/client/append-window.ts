@@ -1,5 +1,5 @@
 import { APPEND_BATCH_MESSAGES_MAX, CLIENT_IN_FLIGHT_BYTES_MAX } from "../core/limits.ts";
-import { APPEND_BATCH_HEADER_BYTES } from "../wire/append-batch-layout.ts";
+import { APPEND_BATCH_PRODUCER_HEADER_BYTES } from "../wire/append-batch-layout.ts";
 import type { BatchOwner } from "./batch.ts";
 import { Batch } from "./batch.ts";
 
@@ -28,7 +28,7 @@ export class AppendWindow {
 
   constructor(owner: BatchOwner, options: { batchBytes: number; inFlightMax: number }) {
     this.#owner = owner;
-    this.#batchBufferBytes = APPEND_BATCH_HEADER_BYTES + options.batchBytes;
+    this.#batchBufferBytes = APPEND_BATCH_PRODUCER_HEADER_BYTES + options.batchBytes;
     this.#inFlightMax = options.inFlightMax;
   }
 
@@ -44,6 +44,11 @@ export class AppendWindow {
 
   get isQueueEmpty(): boolean {
     return this.#queue.length === 0;
+  }
+
+  /** Batches that are to be sent, in order. */
+  get queue(): readonly Batch[] {
+    return this.#queue;
   }
 
   get inFlightCount(): number {
@@ -107,15 +112,16 @@ export class AppendWindow {
     this.#queue.splice(index < 0 ? this.#queue.length : index, 0, batch);
   }
 
-  /** All batches in flight are to be sent again. */
+  /** All batches in flight are to be sent again: nobody knows what became of them. */
   putBackAll(): void {
+    for (const batch of this.#inFlight) batch.doubt = "unknown";
     this.#queue = [...this.#inFlight, ...this.#queue].sort((one, other) => one.serial - other.serial);
     this.#inFlight.clear();
   }
 
-  /** A batch was answered for good. */
+  /** A batch was answered for good, or is given up. */
   settle(batch: Batch): void {
-    this.#inFlight.delete(batch);
+    if (!this.#inFlight.delete(batch)) this.#queue = this.#queue.filter((queued) => queued !== batch);
     this.#bytes -= batch.usedBytes;
     if (this.#flushWaiters.length === 0) return;
     const lowest = this.lowestSerial;

@@ -1,7 +1,8 @@
+import { assert } from "../core/assert.ts";
 import { MillraceError } from "../core/errors.ts";
 import { APPEND_BATCH_BYTES_MAX, APPEND_BATCH_MESSAGES_MAX } from "../core/limits.ts";
 import { MESSAGE_LENGTH_BYTES } from "../core/message-framing.ts";
-import { APPEND_BATCH_HEADER_BYTES, writeAppendBatchHeader } from "../wire/append-batch-layout.ts";
+import { APPEND_BATCH_PRODUCER_HEADER_BYTES, writeAppendBatchHeader } from "../wire/append-batch-layout.ts";
 import { readU32, writeU32 } from "../wire/little-endian.ts";
 
 /** Someone who waits for the sequence number of one message of a batch. */
@@ -9,6 +10,11 @@ export interface BatchWaiter {
   readonly index: number;
   resolve(sequence: number): void;
   reject(error: Error): void;
+}
+
+/** For a message whose batch another promise tells of. */
+export function silentWaiter(index: number): BatchWaiter {
+  return { index, resolve: () => undefined, reject: () => undefined };
 }
 
 /** Who is told how a batch fared. */
@@ -23,11 +29,15 @@ export interface BatchOwner {
 export class Batch {
   readonly owner: BatchOwner;
   readonly #bytes: Uint8Array;
-  #usedBytes = APPEND_BATCH_HEADER_BYTES;
+  #usedBytes = APPEND_BATCH_PRODUCER_HEADER_BYTES;
   messageCount = 0;
   /** Order of sealing within the producer. */
   serial = 0;
   sentCount = 0;
+  /** By which the engine knows it when it is sent again; given when it is sent first. */
+  producer: { readonly id: number; readonly sequence: number } | undefined;
+  /** Whether a copy was sent of which nobody told whether it was stored. */
+  doubt: "none" | "unknown" = "none";
   readonly waiters: BatchWaiter[] = [];
 
   constructor(owner: BatchOwner, bytes: Uint8Array) {
@@ -59,12 +69,14 @@ export class Batch {
 
   /** The frame to send now, a view. */
   frame(handle: number, requestId: number): Uint8Array {
+    assert(this.producer !== undefined, "a batch is numbered before it is sent");
     const frame = this.#bytes.subarray(0, this.#usedBytes);
     writeAppendBatchHeader(frame, {
       handle,
       requestId,
-      rawSizeBytes: this.#usedBytes - APPEND_BATCH_HEADER_BYTES,
+      rawSizeBytes: this.#usedBytes - APPEND_BATCH_PRODUCER_HEADER_BYTES,
       messageCount: this.messageCount,
+      producer: this.producer,
     });
     return frame;
   }
@@ -73,7 +85,7 @@ export class Batch {
   unawaitedMessages(): Uint8Array[] {
     const awaited = new Set(this.waiters.map((waiter) => waiter.index));
     const messages: Uint8Array[] = [];
-    let at = APPEND_BATCH_HEADER_BYTES;
+    let at = APPEND_BATCH_PRODUCER_HEADER_BYTES;
     for (let index = 0; index < this.messageCount; index++) {
       const length = readU32(this.#bytes, at);
       at += MESSAGE_LENGTH_BYTES;
@@ -91,7 +103,7 @@ export class Batch {
     }
     const payloadBytes = payloads.reduce((sum, payload) => sum + payload.length, 0);
     const bytes = Batch.bytesFor(payloadBytes, payloads.length);
-    const rawSizeBytes = bytes - APPEND_BATCH_HEADER_BYTES;
+    const rawSizeBytes = bytes - APPEND_BATCH_PRODUCER_HEADER_BYTES;
     if (payloads.length > 1 && rawSizeBytes > APPEND_BATCH_BYTES_MAX) {
       throw new MillraceError(
         "MESSAGE_TOO_LARGE",
@@ -105,6 +117,6 @@ export class Batch {
 
   /** Room for one batch of `payloadBytes` in `messageCount` messages. */
   static bytesFor(payloadBytes: number, messageCount: number): number {
-    return APPEND_BATCH_HEADER_BYTES + payloadBytes + messageCount * MESSAGE_LENGTH_BYTES;
+    return APPEND_BATCH_PRODUCER_HEADER_BYTES + payloadBytes + messageCount * MESSAGE_LENGTH_BYTES;
   }
 }

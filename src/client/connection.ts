@@ -8,6 +8,8 @@ import { decodeOpenStreamResult, encodeOpenStream } from "../wire/open-stream-la
 import { Operation, operationName } from "../wire/operation.ts";
 import type { Reply } from "../wire/reply.ts";
 import { findRequestId } from "../wire/reply.ts";
+import type { StreamDocumentOperation } from "../wire/stream-document-layout.ts";
+import { decodeStreamDocumentResult, encodeStreamDocumentRequest } from "../wire/stream-document-layout.ts";
 import type { Subscribe, SubscribeResult } from "../wire/subscribe-layout.ts";
 import {
   decodeSubscribeResult,
@@ -34,11 +36,16 @@ export interface Call<T extends Reply> {
   readonly timeoutMs?: number;
 }
 
-interface Pending {
+/** Who waits for an answer. */
+interface Waiter<T> {
+  readonly resolve: (answer: T) => void;
+  readonly reject: (error: Error) => void;
+}
+
+interface PendingCall extends Pick<Waiter<never>, "reject"> {
   readonly replyOperation: Operation;
   /** Takes the whole reply frame; may throw what decoding throws. */
   onReply(frame: Uint8Array): void;
-  reject(error: Error): void;
 }
 
 const REQUEST_ID_MAX = 2 ** 32;
@@ -51,11 +58,9 @@ export class Connection {
   #isOpen = true;
   #hasReceived = false;
   #lastRequestId = 0;
-  readonly #calls = new Map<string, Pending>();
-  readonly #opens = new Map<
-    number,
-    { resolve(result: OpenStreamResult): void; reject(error: Error): void }
-  >();
+  readonly #calls = new Map<string, PendingCall>();
+  readonly #opens = new Map<number, Waiter<OpenStreamResult>>();
+  readonly #documents = new Map<number, Waiter<string>>();
   readonly #batches = new Map<number, Batch>();
   readonly #subscriptions = new Map<number, SubscriptionSink>();
 
@@ -64,7 +69,7 @@ export class Connection {
     this.#onClose = onClose;
   }
 
-  /** @throws {MillraceError} CONNECT_FAILED, UNAUTHORIZED */
+  /** @throws {MillraceError} CONNECT_FAILED, UNAUTHORIZED, UNSUPPORTED_PROTOCOL */
   static async open(
     environment: Environment,
     options: SocketOptions,
@@ -93,23 +98,14 @@ export class Connection {
     const timeoutMs = call.timeoutMs ?? CLIENT_REQUEST_TIMEOUT_MS;
     return new Promise<T>((resolve, reject) => {
       const frame = call.encode(requestId);
-      const cancelTimer = this.#environment.after(timeoutMs, () => {
+      const waiter = this.#until<T>(timeoutMs, { resolve, reject }, () => {
         this.#calls.delete(requestId);
-        const what = operationName(frame[0]!);
-        reject(new MillraceError("UNKNOWN_OUTCOME", `No answer to ${what} within ${timeoutMs} ms`));
+        reject(noAnswer(frame, timeoutMs));
       });
       this.#calls.set(requestId, {
         replyOperation: call.replyOperation,
-        onReply: (reply) => {
-          cancelTimer();
-          const answer = call.decode(reply);
-          if (answer.status === 0) resolve(answer);
-          else reject(statusError(answer.status, answer.errorMessage));
-        },
-        reject: (error) => {
-          cancelTimer();
-          reject(error);
-        },
+        onReply: (reply) => settle(waiter, call.decode(reply)),
+        reject: waiter.reject,
       });
       this.#send(frame);
     });
@@ -119,22 +115,47 @@ export class Connection {
   openStream(name: string): Promise<OpenStreamResult> {
     const requestId = this.#nextRequestId();
     return new Promise((resolve, reject) => {
-      const cancelTimer = this.#environment.after(CLIENT_REQUEST_TIMEOUT_MS, () => {
+      const waiter = this.#until(CLIENT_REQUEST_TIMEOUT_MS, { resolve, reject }, () => {
         this.drop(`no answer to OpenStream within ${CLIENT_REQUEST_TIMEOUT_MS} ms`);
       });
-      this.#opens.set(requestId, {
-        resolve: (result) => {
-          cancelTimer();
-          if (result.status === 0) resolve(result);
-          else reject(statusError(result.status, result.errorMessage));
-        },
-        reject: (error) => {
-          cancelTimer();
-          reject(error);
-        },
-      });
+      this.#opens.set(requestId, waiter);
       this.#send(encodeOpenStream({ requestId, name }));
     });
+  }
+
+  /**
+   * Asks about a stream by a document, empty for none. @returns the document of the answer, empty for none
+   * @throws {MillraceError} the engine's refusal, CONNECTION_CLOSED, UNKNOWN_OUTCOME when the time is over
+   */
+  askDocument(
+    operation: StreamDocumentOperation,
+    request: { readonly name: string; readonly document: string },
+  ): Promise<string> {
+    const requestId = this.#nextRequestId();
+    return new Promise((resolve, reject) => {
+      const frame = encodeStreamDocumentRequest(operation, { ...request, requestId });
+      const waiter = this.#until(CLIENT_REQUEST_TIMEOUT_MS, { resolve, reject }, () => {
+        this.#documents.delete(requestId);
+        reject(noAnswer(frame, CLIENT_REQUEST_TIMEOUT_MS));
+      });
+      this.#documents.set(requestId, waiter);
+      this.#send(frame);
+    });
+  }
+
+  /** The same waiter with a time: `onLate` is called when it is over before an answer is there. */
+  #until<T>(timeoutMs: number, { resolve, reject }: Waiter<T>, onLate: () => void): Waiter<T> {
+    const cancelTimer = this.#environment.after(timeoutMs, onLate);
+    return {
+      resolve: (answer) => {
+        cancelTimer();
+        resolve(answer);
+      },
+      reject: (error) => {
+        cancelTimer();
+        reject(error);
+      },
+    };
   }
 
   sendBatch(batch: Batch, handle: number): void {
@@ -191,8 +212,10 @@ export class Connection {
     this.#isOpen = false;
     for (const pending of this.#calls.values()) pending.reject(error);
     for (const pending of this.#opens.values()) pending.reject(error);
+    for (const pending of this.#documents.values()) pending.reject(error);
     this.#calls.clear();
     this.#opens.clear();
+    this.#documents.clear();
     this.#batches.clear();
     this.#subscriptions.clear();
   }
@@ -231,7 +254,17 @@ export class Connection {
         const result = decodeOpenStreamResult(frame);
         const pending = this.#opens.get(result.requestId);
         this.#opens.delete(result.requestId);
-        pending?.resolve(result);
+        if (pending !== undefined) settle(pending, result);
+        return;
+      }
+      case Operation.DescribeStreamResult:
+      case Operation.ConfigureStreamResult:
+      case Operation.CreateStreamResult: {
+        const { requestId, status, errorMessage, document } = decodeStreamDocumentResult(frame);
+        const pending = this.#documents.get(requestId);
+        this.#documents.delete(requestId);
+        if (status === 0) pending?.resolve(document);
+        else pending?.reject(statusError(status, errorMessage));
         return;
       }
       default:
@@ -273,4 +306,17 @@ export class Connection {
       pending.reject(asMillraceError(thrown));
     }
   }
+}
+
+function settle<T extends { readonly status: number; readonly errorMessage: string }>(
+  waiter: Waiter<T>,
+  answer: T,
+): void {
+  if (answer.status === 0) waiter.resolve(answer);
+  else waiter.reject(statusError(answer.status, answer.errorMessage));
+}
+
+function noAnswer(frame: Uint8Array, timeoutMs: number): MillraceError {
+  const text = `No answer to ${operationName(frame[0]!)} within ${timeoutMs} ms`;
+  return new MillraceError("UNKNOWN_OUTCOME", text);
 }

@@ -21,14 +21,18 @@ export interface SocketOptions {
   readonly url: string;
   readonly token: string | undefined;
   readonly timeoutMs: number;
+  /** PEM of the authorities to trust for wss://, instead of those the program knows. Browsers have their own. */
+  readonly authorities?: string | undefined;
 }
 
 /** What the client takes from its surroundings: in tests all of it is made by hand. */
 export interface Environment {
-  /** @throws {MillraceError} CONNECT_FAILED, UNAUTHORIZED */
+  /** @throws {MillraceError} CONNECT_FAILED, UNAUTHORIZED, UNSUPPORTED_PROTOCOL */
   openSocket(options: SocketOptions, listener: SocketListener): Promise<Socket>;
   /** Calls back once after `delayMs`; the result cancels. */
   after(delayMs: number, callback: () => void): () => void;
   /** In [0, 1). */
   fraction(): number;
+  /** An integer from 1 to 2^53 - 1 that nobody else gets. */
+  uniqueId(): number;
 }

@@ -17,6 +17,17 @@ export type {
   StorageStatus,
   StreamDefinition,
 } from "../core/stream-definition.ts";
+export type {
+  ExporterDescription,
+  LedgerDescription,
+  LossDescription,
+  PowerCutLoss,
+  StorageDescription,
+  StreamDescription,
+  StreamStateName,
+} from "../core/stream-description.ts";
+export type { MessageTotals } from "../core/stream-ledger.ts";
+export type { StreamOptions } from "../core/stream-options.ts";
 export type { StreamDefinitionInput } from "../wire/stream-definition-codec.ts";
 export { GapReason } from "../wire/messages-layout.ts";
 export { MillraceClient } from "./millrace-client.ts";

@@ -1,6 +1,8 @@
 import { asMillraceError, MillraceError } from "../core/errors.ts";
 import { CLIENT_CONNECT_TIMEOUT_MS, CLIENT_REQUEST_TIMEOUT_MS } from "../core/limits.ts";
 import type { Message, MessageStreamInfo, ReadMessagesOptions } from "../core/stream-definition.ts";
+import type { StreamDescription } from "../core/stream-description.ts";
+import type { StreamOptions } from "../core/stream-options.ts";
 import { decodeAppendMessageResponse, encodeAppendMessage } from "../wire/append-message.ts";
 import {
   decodeCreateMessageStreamResponse,
@@ -24,7 +26,7 @@ import {
 } from "../wire/read-messages.ts";
 import type { Reply } from "../wire/reply.ts";
 import type { StreamDefinitionInput } from "../wire/stream-definition-codec.ts";
-import { checkStreamDefinition } from "../wire/stream-definition-codec.ts";
+import { checkStreamDefinition, checkUpdatedDefinition } from "../wire/stream-definition-codec.ts";
 import {
   decodeUpdateMessageStreamResponse,
   encodeUpdateMessageStream,
@@ -33,7 +35,7 @@ import { backoffMs } from "./backoff.ts";
 import type { Call } from "./connection.ts";
 import { Connection } from "./connection.ts";
 import type { Environment } from "./environment.ts";
-import type { ProducerLink } from "./producer.ts";
+import type { ProducerLink } from "./producer-link.ts";
 import type { ProducerOptions } from "./producer-options.ts";
 import { Producer } from "./producer.ts";
 import type { SubscribeOptions, SubscriptionLink } from "./subscription.ts";
@@ -41,9 +43,16 @@ import { Subscription } from "./subscription.ts";
 import { systemEnvironment } from "./system-environment.ts";
 
 export interface ClientOptions {
-  /** `ws://127.0.0.1:8088` by default; the path is the engine's own. */
+  /**
+   * `ws://127.0.0.1:8088` by default; the path is the engine's own. `wss://` for TLS; in Node.js also `ws+unix:///path/of/socket`.
+   */
   readonly url?: string;
   readonly token?: string;
+  /**
+   * PEM of the authorities to trust for `wss://`, instead of those that Node.js knows (and `NODE_EXTRA_CA_CERTS` adds to). Not in
+   * browsers, which have their own.
+   */
+  readonly authorities?: string;
   /** Told of each broken connection, before the client makes a new one. */
   readonly onDisconnected?: (error: MillraceError) => void;
 }
@@ -89,7 +98,7 @@ export class MillraceClient {
 
   /**
    * Connects. Only this first connection is tried once: an engine that is not there is an answer.
-   * @throws {MillraceError} CONNECT_FAILED, UNAUTHORIZED
+   * @throws {MillraceError} CONNECT_FAILED, UNAUTHORIZED, UNSUPPORTED_PROTOCOL
    */
   static async connect(
     options: ClientOptions = {},
@@ -105,9 +114,22 @@ export class MillraceClient {
     return this.#reconnects;
   }
 
-  /** @throws {MillraceError} INVALID_REQUEST also when the stream exists */
-  async createMessageStream(definition: StreamDefinitionInput): Promise<void> {
+  /**
+   * Makes a stream, with Millrace's own options from the first moment where there are any.
+   * @throws {MillraceError} INVALID_REQUEST also when the stream exists
+   */
+  async createMessageStream(
+    definition: StreamDefinitionInput,
+    options?: Partial<StreamOptions>,
+  ): Promise<void> {
     const checked = checkStreamDefinition(definition);
+    if (options !== undefined) {
+      const { name } = checked;
+      const document = JSON.stringify({ definition: checked, options });
+      const connection = await this.#ready();
+      await connection.askDocument(Operation.CreateStream, { name, document });
+      return;
+    }
     await this.#call({
       encode: (requestId) => encodeCreateMessageStream({ requestId, definition: checked }),
       decode: decodeCreateMessageStreamResponse,
@@ -115,9 +137,19 @@ export class MillraceClient {
     });
   }
 
-  /** Replaces the whole definition: what is left out goes back to its default. */
-  async updateMessageStream(definition: StreamDefinitionInput): Promise<void> {
-    const checked = checkStreamDefinition(definition);
+  /**
+   * Replaces the whole definition: what is left out goes back to its default. With it, in one step, those of Millrace's own
+   * options that are named.
+   */
+  async updateMessageStream(
+    definition: StreamDefinitionInput,
+    options?: Partial<StreamOptions>,
+  ): Promise<void> {
+    const checked = checkUpdatedDefinition(definition);
+    if (options !== undefined) {
+      await this.#configure(checked.name, { definition: checked, options });
+      return;
+    }
     await this.#call({
       encode: (requestId) => encodeUpdateMessageStream({ requestId, definition: checked }),
       decode: decodeUpdateMessageStreamResponse,
@@ -173,12 +205,29 @@ export class MillraceClient {
     return present(messageStreamInfo, "messageStreamInfo");
   }
 
+  /** All that is known of a stream: what `describeMessageStream` tells, options, ledger, and the account of each exporter. */
+  async describeStream(name: string): Promise<StreamDescription> {
+    const connection = await this.#ready();
+    const document = await connection.askDocument(Operation.DescribeStream, { name, document: "" });
+    return parseDescription(document);
+  }
+
+  /** Changes Millrace's own options of a stream; those that are not named stay. Resolves when the change is durable. */
+  async configureStream(name: string, options: Partial<StreamOptions>): Promise<void> {
+    await this.#configure(name, { options });
+  }
+
+  async #configure(name: string, change: object): Promise<void> {
+    const document = JSON.stringify(change);
+    await (await this.#ready()).askDocument(Operation.ConfigureStream, { name, document });
+  }
+
   /** Opens a stream for appending at a high rate. @throws {MillraceError} STREAM_NOT_FOUND */
   async producer(stream: string, options: ProducerOptions = {}): Promise<Producer> {
     const producer = new Producer(this.#link(), { ...options, stream });
     const connection = await this.#ready();
-    const { handle } = await connection.openStream(stream);
-    this.#adopt(producer, connection, () => producer.onOpened(handle));
+    const opened = await connection.openStream(stream);
+    this.#adopt(producer, connection, () => producer.onOpened(opened));
     return producer;
   }
 
@@ -214,8 +263,9 @@ export class MillraceClient {
     const connection = await Connection.open(
       this.#environment,
       {
-        url: new URL(WEBSOCKET_PATH, this.#options.url ?? URL_DEFAULT).href,
+        url: endpointUrl(this.#options.url ?? URL_DEFAULT),
         token: this.#options.token,
+        authorities: this.#options.authorities,
         timeoutMs: CLIENT_CONNECT_TIMEOUT_MS,
       },
       (error) => this.#onLost(error),
@@ -314,7 +364,32 @@ export class MillraceClient {
   }
 }
 
+function parseDescription(document: string): StreamDescription {
+  try {
+    return JSON.parse(document) as StreamDescription;
+  } catch (cause) {
+    throw new MillraceError("MALFORMED_FRAME", "Cannot read the engine's description: it is not JSON", {
+      cause,
+    });
+  }
+}
+
 function present<T>(value: T | undefined, key: string): T {
   if (value === undefined) throw new MillraceError("INVALID_REQUEST", `The engine's answer lacks ${key}`);
   return value;
+}
+
+/**
+ * The engine's WebSocket at `url`. In a URL of a Unix socket the path within the engine follows the socket's, after a colon. What is
+ * wrong is said without the URL, which may hold a secret.
+ */
+function endpointUrl(url: string): string {
+  if (!URL.canParse(url)) throw new MillraceError("CONNECT_FAILED", "Cannot connect: the URL is none");
+  if (!url.startsWith("ws+unix:")) return new URL(WEBSOCKET_PATH, url).href;
+  const { host, pathname, search, hash } = new URL(url);
+  if (host !== "" || /[:%]/.test(pathname) || search !== "" || hash !== "") {
+    const text = "Cannot connect: ws+unix:// wants the absolute path of a socket, without blanks and : % ? #";
+    throw new MillraceError("CONNECT_FAILED", text);
+  }
+  return `ws+unix://${pathname}:${WEBSOCKET_PATH}`;
 }

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from "node:http";
 import type { Socket as TcpSocket } from "node:net";
 import { WebSocket } from "ws";
 import type { ClientOptions } from "ws";
@@ -10,20 +11,44 @@ import {
 import type { Socket, SocketListener, SocketOptions } from "./environment.ts";
 import { SUBPROTOCOL } from "./subprotocol.ts";
 
-const UNAUTHORIZED_RESPONSES = new Set([401, 403]);
+const REASON_CHARACTERS_MAX = 200;
 
-function refusalText(status: number, hasToken: boolean): string {
-  if (status !== 401) return `HTTP status ${status}`;
+/** An HTTP answer instead of a WebSocket. What a later try would be told too is not worth one. */
+function refusalOf(options: SocketOptions, status: number, reason: string): MillraceError {
+  const isDenied = status === 401 || status === 403;
+  const isFinal = status === 400 || status === 404;
+  const code = isDenied ? "UNAUTHORIZED" : isFinal ? "UNSUPPORTED_PROTOCOL" : "CONNECT_FAILED";
+  const text = refusalText(status, reason, options.token !== undefined);
+  return new MillraceError(code, `Cannot connect to ${endpoint(options.url)}: ${text}`);
+}
+
+function refusalText(status: number, reason: string, hasToken: boolean): string {
+  if (status !== 401) return `HTTP status ${status}${reason === "" ? "" : ` (${reason})`}`;
   return hasToken
     ? "the token was refused (HTTP status 401)"
     : "a token is needed and none was given (HTTP status 401)";
 }
 
-/** @throws {MillraceError} CONNECT_FAILED, UNAUTHORIZED */
+/** What an answer says, as far as it came along with its head. If nothing comes, ws ends the wait by its timeout. */
+function readReason(response: IncomingMessage): Promise<string> {
+  return new Promise((resolve) => {
+    const settle = (text: string): void => {
+      const line = text.split(/[\r\n]/, 1)[0] ?? "";
+      resolve(line.replace(/[^\x20-\x7e]/g, "?").slice(0, REASON_CHARACTERS_MAX));
+    };
+    response.once("data", (bytes: Buffer) => {
+      settle(bytes.toString("latin1"));
+    });
+    for (const end of ["end", "error", "close"]) response.once(end, () => settle(""));
+  });
+}
+
+/** @throws {MillraceError} CONNECT_FAILED, UNAUTHORIZED, UNSUPPORTED_PROTOCOL */
 export function openNodeSocket(options: SocketOptions, listener: SocketListener): Promise<Socket> {
   const webSocket = new WebSocket(options.url, SUBPROTOCOL, {
     ...(options.token !== undefined && { headers: { Authorization: `Bearer ${options.token}` } }),
     ...(isLoopback(options.url) && { generateMask: leaveZero }),
+    ...(options.authorities !== undefined && { ca: options.authorities }),
     handshakeTimeout: options.timeoutMs,
     maxPayload: READ_REPLY_BYTES_HARD_MAX + MESSAGE_BYTES_MAX_DEFAULT + FRAME_OVERHEAD_BYTES_MAX,
     perMessageDeflate: false,
@@ -33,14 +58,10 @@ export function openNodeSocket(options: SocketOptions, listener: SocketListener)
     let lastError: Error | undefined;
     let isOpen = false;
     webSocket.on("unexpected-response", (_request, response) => {
-      const status = response.statusCode ?? 0;
-      const code = UNAUTHORIZED_RESPONSES.has(status) ? "UNAUTHORIZED" : "CONNECT_FAILED";
-      lastError = new MillraceError(
-        code,
-        `Cannot connect to ${endpoint(options.url)}: ${refusalText(status, options.token !== undefined)}`,
-      );
-      response.resume();
-      webSocket.terminate();
+      void readReason(response).then((reason) => {
+        lastError = refusalOf(options, response.statusCode ?? 0, reason);
+        webSocket.terminate();
+      });
     });
     webSocket.on("error", (error) => (lastError ??= error));
     let corked: Corked | undefined;
@@ -97,7 +118,9 @@ function connectError(url: string, error: Error | undefined): MillraceError {
 
 /** Host and port for messages: a URL may hold a password. */
 function endpoint(url: string): string {
-  return URL.canParse(url) ? new URL(url).host : "an invalid URL";
+  if (!URL.canParse(url)) return "an invalid URL";
+  const { host, pathname } = new URL(url);
+  return host === "" ? (pathname.split(":")[0] ?? "") : host;
 }
 
 /**
@@ -112,6 +135,11 @@ function leaveZero(): void {
 
 function isLoopback(url: string): boolean {
   if (!URL.canParse(url)) return false;
-  const { hostname } = new URL(url);
-  return hostname === "localhost" || hostname === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(hostname);
+  const { hostname, protocol } = new URL(url);
+  return (
+    protocol === "ws+unix:" ||
+    hostname === "localhost" ||
+    hostname === "[::1]" ||
+    /^127\.\d+\.\d+\.\d+$/.test(hostname)
+  );
 }

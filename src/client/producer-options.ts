@@ -7,11 +7,11 @@ import {
 } from "../core/limits.ts";
 
 export interface ProducerOptions {
-  /** Messages are gathered up to this many bytes, 4 for each length included: 1 KiB to 1 MiB, 64 KiB by default. */
+  /** Messages are gathered up to this many bytes, 4 for each length included: 64 to 1 MiB, 64 KiB by default. */
   readonly batchBytes?: number;
   /** How long a batch that is not full waits for more; 0 sends it at the end of the current turn. 2 by default. */
   readonly lingerMs?: number;
-  /** Batches that may be on their way unanswered, 16 by default; the bytes on their way are bounded as well, to 4 MiB. */
+  /** Batches that may be on their way unanswered, 1 to 64, 16 by default; the bytes on their way are bounded as well, to 4 MiB. */
   readonly inFlightMax?: number;
   /**
    * Told of messages that the engine has refused for good and for which no promise waits. Without it the first refusal stops
@@ -24,6 +24,8 @@ export interface Rejection {
   readonly error: MillraceError;
   /** In order; the producer keeps no reference to them. */
   readonly messages: readonly Uint8Array[];
+  /** A copy of them was sent of which nobody has told whether it was stored; else they are not stored. */
+  readonly mayBeStored: boolean;
 }
 
 /** What a producer has done so far, in messages. */
@@ -31,7 +33,7 @@ export interface ProducerCounters {
   readonly appended: number;
   readonly acknowledged: number;
   readonly rejected: number;
-  /** Messages sent again because their outcome was unknown: each may be stored twice. */
+  /** Messages sent more than once, because their outcome was unknown or others before them had failed; stored they are once. */
   readonly resent: number;
   /** Batches, not messages. */
   readonly batches: number;

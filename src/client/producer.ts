@@ -1,40 +1,31 @@
 import { asMillraceError, MillraceError } from "../core/errors.ts";
-import { CLIENT_REQUEST_TIMEOUT_MS, MESSAGE_BYTES_MAX_DEFAULT } from "../core/limits.ts";
+import { CLIENT_REQUEST_TIMEOUT_MS } from "../core/limits.ts";
+import { StatusCode } from "../core/status-code.ts";
 import { AppendWindow } from "./append-window.ts";
 import { backoffMs } from "./backoff.ts";
 import type { BatchOwner } from "./batch.ts";
-import { Batch } from "./batch.ts";
-import type { Environment } from "./environment.ts";
+import { Batch, silentWaiter } from "./batch.ts";
+import { BatchNumbers } from "./batch-numbers.ts";
+import type { OpenedStream, ProducerLink } from "./producer-link.ts";
 import type { ProducerCounters, ProducerOptions, Rejection } from "./producer-options.ts";
 import { checkProducerOptions } from "./producer-options.ts";
+import { checkPayload, closedProducer, toBytes } from "./payload.ts";
 import { statusError } from "./status-error.ts";
 import type { WaitingAppend } from "./waiting-appends.ts";
 import { WaitingAppends } from "./waiting-appends.ts";
 
-/** What a producer needs of its client. */
-export interface ProducerLink {
-  readonly environment: Environment;
-  /** @throws {MillraceError} STREAM_NOT_FOUND, CONNECTION_CLOSED, … */
-  openStream(name: string): Promise<{ readonly handle: number }>;
-  /** Sends under a fresh request id; the answer comes to the batch's owner unless the connection breaks first. */
-  sendBatch(batch: Batch, handle: number): void;
-  /** Gives up the present connection and makes a new one. */
-  dropConnection(reason: string): void;
-  release(producer: Producer): void;
-}
-
 /** Answers after which the same batch may succeed: it is sent again. */
 const resendCodes = new Set(["UNKNOWN_OUTCOME", "SERVER_BUSY", "UNKNOWN_HANDLE"]);
-
-const textEncoder = new TextEncoder();
+/** Refusals that say of every copy of the batch that it is not stored. */
+const notStoredCodes = new Set(["STREAM_FULL", "MESSAGE_TOO_LARGE", "INVALID_REQUEST"]);
 
 /**
  * Appends to one stream at a high rate: messages are copied into batches, and a bounded window of batches is on its way.
  *
- * What was on its way when a connection broke, or was answered with "unknown outcome" or "busy", is sent again, in order, until
- * the engine says yes or no: every message is stored at least once, or reported. A message that the engine had stored before
- * the break is then stored twice; `counters.resent` says how many may be. A batch that is sent again over a connection that
- * did not break may come after batches that followed it.
+ * What was on its way when a connection broke, or was answered with "unknown outcome" or "busy", is sent again until the engine
+ * says yes or no. The engine knows each batch by its producer and its number, over connections and restarts, so every message
+ * is stored exactly once and in order, or reported. A report says whether the messages may be stored: that is so where the client was
+ * closed, or the stream deleted, before an answer came, and where the engine does not remember the producer any more.
  */
 export class Producer implements BatchOwner {
   readonly stream: string;
@@ -42,6 +33,7 @@ export class Producer implements BatchOwner {
   readonly #lingerMs: number;
   readonly #onRejected: ((rejection: Rejection) => void) | undefined;
   readonly #window: AppendWindow;
+  readonly #numbers: BatchNumbers;
   readonly #waiting = new WaitingAppends();
 
   /** Of the stream on the present connection, if it is open. */
@@ -75,6 +67,7 @@ export class Producer implements BatchOwner {
     this.#lingerMs = lingerMs;
     this.#onRejected = options.onRejected;
     this.#window = new AppendWindow(this, sizes);
+    this.#numbers = new BatchNumbers(() => link.environment.uniqueId());
   }
 
   get counters(): ProducerCounters {
@@ -171,8 +164,7 @@ export class Producer implements BatchOwner {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    const text = `Cannot append to "${this.stream}": the producer was closed`;
-    this.#waiting.refuse(new MillraceError("INVALID_REQUEST", text));
+    this.#waiting.refuse(closedProducer(this.stream));
     try {
       await this.flush();
     } finally {
@@ -183,9 +175,10 @@ export class Producer implements BatchOwner {
   }
 
   /** For the client: the stream is open on the present connection. */
-  onOpened(handle: number): void {
+  onOpened({ handle, nextSequence }: OpenedStream): void {
     this.#isConnected = true;
     this.#handle = handle;
+    this.#numbers.noteOpened(nextSequence);
     this.#pump();
   }
 
@@ -197,7 +190,9 @@ export class Producer implements BatchOwner {
     this.#isOpening = false;
     this.#cancelAnswerTimer?.();
     this.#cancelAnswerTimer = undefined;
+    this.#numbers.noteDisconnected();
     this.#window.putBackAll();
+    this.#endRound();
   }
 
   /** For the client: there is a connection again. */
@@ -218,28 +213,25 @@ export class Producer implements BatchOwner {
     if (status === 0) {
       this.#retryAttempt = 0;
       this.#acknowledged += batch.messageCount;
+      this.#numbers.noteAcknowledged(batch, firstSequence);
       for (const waiter of batch.waiters) waiter.resolve(firstSequence + waiter.index);
       this.#window.settle(batch);
       this.#window.recycle(batch);
     } else {
       const error = statusError(status, errorMessage);
       if (resendCodes.has(error.code)) this.#resend(batch, error);
-      else this.#reject(batch, error);
+      else if (status === StatusCode.SequenceGap && this.#numbers.noteGap(batch, firstSequence)) {
+        this.#window.putBack(batch);
+      } else this.#giveUp(batch, error);
     }
     this.#pump();
     this.#waiting.admit();
   }
 
   #checkUsable(payload: Uint8Array): void {
-    const { length } = payload;
-    if (length > 0 && length <= MESSAGE_BYTES_MAX_DEFAULT && !this.#isClosed && !this.#failure) return;
     if (this.#failure) throw this.#failure;
-    const action = `Cannot append to "${this.stream}"`;
-    if (this.#isClosed) throw new MillraceError("INVALID_REQUEST", `${action}: the producer was closed`);
-    throw new MillraceError(
-      length === 0 ? "INVALID_REQUEST" : "MESSAGE_TOO_LARGE",
-      `${action}: a message of ${length} bytes, must be 1 to ${MESSAGE_BYTES_MAX_DEFAULT}`,
-    );
+    if (this.#isClosed) throw closedProducer(this.stream);
+    checkPayload(payload, this.stream);
   }
 
   /** Copies a message into a batch. @returns undefined when the window is full */
@@ -285,14 +277,21 @@ export class Producer implements BatchOwner {
   /** Sends what may be sent. */
   #pump(): void {
     if (!this.#isConnected || this.#cancelRetry || this.#isOver) return;
+    if (this.#numbers.isRoundOver) {
+      if (this.#window.inFlightCount > 0) return;
+      if (this.#numbers.needsEnd) return void this.#open();
+      this.#endRound();
+    }
     if (this.#handle === undefined) {
       if (!this.#window.isQueueEmpty) void this.#open();
       return;
     }
     for (;;) {
+      if (this.#numbers.isSuspect && this.#window.inFlightCount > 0) break;
       const batch = this.#window.takeNext();
       if (!batch) break;
       if (batch.sentCount++ > 0) this.#resent += batch.messageCount;
+      this.#numbers.number(batch);
       this.#link.sendBatch(batch, this.#handle);
     }
     if (this.#window.inFlightCount > 0) this.#startAnswerTimer();
@@ -304,10 +303,10 @@ export class Producer implements BatchOwner {
     this.#isOpening = true;
     const epoch = this.#epoch;
     try {
-      const { handle } = await this.#link.openStream(this.stream);
+      const opened = await this.#link.openStream(this.stream);
       if (epoch !== this.#epoch) return;
       this.#isOpening = false;
-      this.#handle = handle;
+      this.onOpened(opened);
     } catch (thrown) {
       // A broken connection is followed by onConnected, which opens anew.
       if (epoch !== this.#epoch) return;
@@ -315,15 +314,31 @@ export class Producer implements BatchOwner {
       const error = asMillraceError(thrown);
       if (error.retryable) this.#retryLater();
       else this.#fail(error);
-      return;
     }
-    this.#pump();
   }
 
   #resend(batch: Batch, error: MillraceError): void {
     if (error.code === "UNKNOWN_HANDLE") this.#handle = undefined;
+    if (error.code === "UNKNOWN_OUTCOME") batch.doubt = "unknown";
+    this.#numbers.noteFailed(batch);
     this.#window.putBack(batch);
     this.#retryLater();
+  }
+
+  #giveUp(batch: Batch, error: MillraceError): void {
+    if (notStoredCodes.has(error.code)) batch.doubt = "none";
+    this.#numbers.noteGivenUp(batch);
+    this.#reject(batch, error);
+  }
+
+  /** What failed is to be sent again; of what cannot be, nobody can tell any more whether it is stored. */
+  #endRound(): void {
+    const unsendable = this.#numbers.endRound(this.#window.queue);
+    for (const batch of unsendable) {
+      const text = `Cannot tell whether messages are stored in "${this.stream}": it does not know their producer any more`;
+      this.#reject(batch, new MillraceError("SEQUENCE_GAP", text));
+    }
+    if (unsendable.length > 0) this.#waiting.admit();
   }
 
   #retryLater(): void {
@@ -356,7 +371,8 @@ export class Producer implements BatchOwner {
     if (messages.length > 0 && !this.#onRejected) this.#failure ??= error;
     this.#window.settle(batch);
     for (const waiter of batch.waiters) waiter.reject(error);
-    if (messages.length > 0) this.#onRejected?.({ error, messages });
+    const mayBeStored = batch.doubt !== "none";
+    if (messages.length > 0) this.#onRejected?.({ error, messages, mayBeStored });
     if (this.#failure) this.#waiting.refuse(this.#failure);
   }
 
@@ -381,12 +397,4 @@ export class Producer implements BatchOwner {
     this.#cancelRetry = undefined;
     this.#cancelAnswerTimer = undefined;
   }
-}
-
-function toBytes(payload: Uint8Array | string): Uint8Array {
-  return typeof payload === "string" ? textEncoder.encode(payload) : payload;
-}
-
-function silentWaiter(index: number) {
-  return { index, resolve: () => undefined, reject: () => undefined };
 }

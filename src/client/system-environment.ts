@@ -1,6 +1,8 @@
 import type { Environment, SocketListener, SocketOptions } from "./environment.ts";
 
 const FRACTION_STEPS = 2 ** 32;
+/** An integer has 53 bits. */
+const HIGH_STEPS = 2 ** 21;
 
 function isNode(): boolean {
   const host = globalThis as { process?: { versions?: { node?: string } } };
@@ -21,4 +23,8 @@ export const systemEnvironment: Environment = {
     return () => clearTimeout(timer);
   },
   fraction: () => crypto.getRandomValues(new Uint32Array(1))[0]! / FRACTION_STEPS,
+  uniqueId() {
+    const [low, high] = crypto.getRandomValues(new Uint32Array(2));
+    return Math.max(1, (high! % HIGH_STEPS) * FRACTION_STEPS + low!);
+  },
 };

@@ -81,10 +81,18 @@ function check(key: SettingKey, { source, value }: Given): unknown {
 }
 
 /** Rules between settings. */
-function checkTogether({ host, authenticate }: Settings): void {
-  if (!authenticate && !isLoopback(host)) {
+function checkTogether(settings: Settings): void {
+  const { host, authenticate, unauthenticatedNetwork, tlsCertificate, tlsKey } = settings;
+  if ((tlsCertificate === undefined) !== (tlsKey === undefined)) {
+    const [given, missing] =
+      tlsKey === undefined
+        ? ["MILLRACE_TLS_CERTIFICATE", "MILLRACE_TLS_KEY"]
+        : ["MILLRACE_TLS_KEY", "MILLRACE_TLS_CERTIFICATE"];
+    throw invalid(`${given} is set, and ${missing} must be too`);
+  }
+  if (!authenticate && !unauthenticatedNetwork && !isLoopback(host)) {
     throw invalid(
-      `MILLRACE_HOST is ${quote(host)}, which other machines can reach, and must be a loopback address while STREAM_MANAGER_AUTHENTICATE_CLIENT is false`,
+      `MILLRACE_HOST is ${quote(host)}, which other machines can reach, and must be a loopback address while STREAM_MANAGER_AUTHENTICATE_CLIENT is false, unless MILLRACE_UNAUTHENTICATED_NETWORK is true`,
     );
   }
 }
@@ -102,9 +110,12 @@ function refuseUnknownFileKeys(file: SettingsFile | undefined): void {
   throw invalid(`${quote(unknown)} in ${file.path} is not a setting; there are ${[...known].join(", ")}`);
 }
 
+/** Where clients find an engine, and what they present: not for the engine itself, but no mistake beside it. */
+const clientVariables = ["MILLRACE_TOKEN", "MILLRACE_URL"];
+
 /** A misspelt variable of ours would otherwise be passed over in silence. */
 function unknownVariables(env: Machine["env"]): string[] {
-  const known = new Set(settingKeys.map((key) => rowOf(key).env));
+  const known = new Set([...settingKeys.map((key) => rowOf(key).env), ...clientVariables]);
   return Object.keys(env)
     .filter((name) => name.startsWith("MILLRACE_") && !name.startsWith("MILLRACE_TEST_") && !known.has(name))
     .sort()

@@ -5,11 +5,17 @@ import {
   COMMIT_ALIGN_BYTES_DEFAULT,
   CONNECTIONS_MAX_DEFAULT,
   CONNECTIONS_MAX_MAX,
+  CONNECTIONS_PER_ADDRESS_DEFAULT,
+  DISK_FREE_BYTES_MAX,
   EXPORT_BANDWIDTH_KBIT_PER_S_MAX,
   EXPORT_THREADS_DEFAULT,
   EXPORT_THREADS_MAX,
   KINESIS_INTER_CALL_DELAY_MS_MAX,
   LZ4_BLOCK_RAW_BYTES_MAX,
+  MEMORY_STREAM_BYTES_DEFAULT_MAX,
+  MEMORY_STREAM_BYTES_MAX,
+  MEMORY_STREAM_BYTES_MIN,
+  MEMORY_STREAM_SHARE_DEFAULT,
   MESSAGE_BYTES_MAX_DEFAULT,
   MESSAGE_BYTES_MAX_MIN,
   PORT_DEFAULT,
@@ -35,6 +41,7 @@ import {
 import {
   boolean,
   directory,
+  file,
   host,
   integer,
   listOf,
@@ -50,6 +57,8 @@ export interface Machine {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly homeDirectory: string;
   readonly cores: number;
+  /** What this process may use. */
+  readonly memoryBytes: number;
 }
 
 /** One setting. The flag and the file key follow from its key: `storeDirectory`, `--store-directory`, `store_directory`. */
@@ -112,7 +121,7 @@ export const settingRows = {
     env: "MILLRACE_HOST",
     kind: host,
     default: "127.0.0.1",
-    doc: "Address to listen on. Another than this machine's own needs authentication",
+    doc: "Address to listen on. One that other machines can reach needs authentication, and should have TLS",
   }),
   port: row({
     env: "STREAM_MANAGER_SERVER_PORT",
@@ -125,6 +134,49 @@ export const settingRows = {
     kind: boolean,
     default: true,
     doc: "Whether a client must present a token",
+  }),
+  unauthenticatedNetwork: row({
+    env: "MILLRACE_UNAUTHENTICATED_NETWORK",
+    kind: boolean,
+    default: false,
+    doc: "Insists on an address that other machines can reach without authentication: whoever reaches it may do everything",
+  }),
+  socketPath: optionalRow({
+    env: "MILLRACE_SOCKET",
+    kind: file,
+    doc: "Path of a Unix socket to listen on beside the port, for the same protocols; for its user only, mode 600",
+  }),
+  socketGroup: optionalRow({
+    env: "MILLRACE_SOCKET_GROUP",
+    kind: text,
+    doc: "Group, by name or number, that may use the Unix socket too; mode 660 then",
+  }),
+  socketAuthenticate: row({
+    env: "MILLRACE_SOCKET_AUTHENTICATE",
+    kind: boolean,
+    default: true,
+    doc: "Whether a client of the Unix socket must present a token; false lets whoever may open the file do everything",
+  }),
+  tlsCertificate: optionalRow({
+    env: "MILLRACE_TLS_CERTIFICATE",
+    kind: file,
+    doc: "PEM file of the port's certificate and its chain; SIGHUP reads it again",
+  }),
+  tlsKey: optionalRow({
+    env: "MILLRACE_TLS_KEY",
+    kind: file,
+    doc: "PEM file of the certificate's key, closed to others",
+  }),
+  plainFrom: row({
+    env: "MILLRACE_PLAIN_FROM",
+    kind: oneWordOf(["loopback", "nowhere", "anywhere"]),
+    default: "loopback",
+    doc: "Where clients may connect from without TLS once there is a certificate",
+  }),
+  tlsAuthorities: optionalRow({
+    env: "MILLRACE_TLS_AUTHORITIES",
+    kind: file,
+    doc: "PEM file of the authorities that commands trust for wss://, instead of those Node.js knows",
   }),
   allowedHosts: row({
     env: "MILLRACE_ALLOWED_HOSTS",
@@ -146,6 +198,12 @@ export const settingRows = {
     kind: integer({ min: 1, max: CONNECTIONS_MAX_MAX }),
     default: CONNECTIONS_MAX_DEFAULT,
     doc: "Most connections at a time",
+  }),
+  connectionsPerAddressMax: row({
+    env: "MILLRACE_CONNECTIONS_PER_ADDRESS_MAX",
+    kind: integer({ min: 1, max: CONNECTIONS_MAX_MAX }),
+    default: CONNECTIONS_PER_ADDRESS_DEFAULT,
+    doc: "Most connections at a time from one address of another machine",
   }),
   messageBytesMax: row({
     env: "MILLRACE_MESSAGE_BYTES_MAX",
@@ -202,6 +260,38 @@ export const settingRows = {
     default: COMMIT_ALIGN_BYTES_DEFAULT,
     unit: "bytes",
     doc: "What a sync makes durable ends at a multiple of this, so that a later write cannot tear it; 0 does not pad",
+  }),
+  diskFreeMinBytes: row({
+    env: "MILLRACE_DISK_FREE_MIN_BYTES",
+    kind: integer({ min: 0, max: DISK_FREE_BYTES_MAX }),
+    default: 0,
+    unit: "bytes",
+    doc: "Kept free on the disk of the store: below it streams behave as full; 0 keeps nothing",
+  }),
+  memoryStreamBytesMax: computedRow({
+    env: "MILLRACE_MEMORY_STREAM_BYTES_MAX",
+    kind: integer({ min: MEMORY_STREAM_BYTES_MIN, max: MEMORY_STREAM_BYTES_MAX }),
+    unit: "bytes",
+    doc: "Most memory that all streams in memory may take together; beyond it they are full",
+    defaultFor: ({ memoryBytes }) =>
+      Math.max(
+        MEMORY_STREAM_BYTES_MIN,
+        Math.min(MEMORY_STREAM_BYTES_DEFAULT_MAX, Math.floor(memoryBytes * MEMORY_STREAM_SHARE_DEFAULT)),
+      ),
+    defaultText: "auto: a quarter of the memory, at most 1 GiB",
+    automatic: "auto",
+  }),
+  nativeBindings: row({
+    env: "MILLRACE_NATIVE_BINDINGS",
+    kind: boolean,
+    default: true,
+    doc: "Whether the native addon is used where it was built",
+  }),
+  crashDumps: row({
+    env: "MILLRACE_CRASH_DUMPS",
+    kind: boolean,
+    default: false,
+    doc: "Whether a crash may leave what was in memory, payloads and credentials, in core dumps and Node.js reports",
   }),
   shutdownMs: row({
     env: "MILLRACE_SHUTDOWN_MS",

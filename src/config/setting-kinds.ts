@@ -76,6 +76,9 @@ export const directory: SettingKind<string> = {
   accepts: "a directory",
 };
 
+/** A file, its path made absolute. */
+export const file: SettingKind<string> = { ...directory, accepts: "a file" };
+
 /** An address or a name to listen on. */
 export const host: SettingKind<string> = {
   schema: v.pipe(

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import type * as Toml from "smol-toml";
 import { MillraceError } from "../core/errors.ts";
 
 /** A settings file as it stands, unchecked. */
@@ -22,7 +23,17 @@ export async function readSettingsFile(path: string): Promise<SettingsFile> {
     });
   }
   // Imported on use: most engines are configured by their environment.
-  const { parse, TomlError } = await import("smol-toml");
+  return parseSettings(await import("smol-toml"), { path, text });
+}
+
+/**
+ * What a settings file says, by the module that reads TOML. `path` is for the error.
+ * @throws {MillraceError} INVALID_SETTING when it is not TOML
+ */
+export function parseSettings(
+  { parse, TomlError }: typeof Toml,
+  { path, text }: { readonly path: string; readonly text: string },
+): SettingsFile {
   try {
     return { path, values: parse(text) };
   } catch (error) {

@@ -98,15 +98,40 @@ export class MillraceError extends Error {
   }
 }
 
+/** A batch that is not the next one of its producer. */
+export class SequenceGapError extends MillraceError {
+  /** The number of the batch that is; 0: the producer is not known. */
+  readonly expectedSequence: number;
+
+  constructor(expectedSequence: number, message: string) {
+    super("SEQUENCE_GAP", message);
+    this.expectedSequence = expectedSequence;
+  }
+}
+
 /** Whatever was thrown, as a MillraceError; anything foreign becomes INTERNAL with the original as cause. */
 export function asMillraceError(thrown: unknown): MillraceError {
   if (thrown instanceof MillraceError) return thrown;
-  const text = thrown instanceof Error ? thrown.message : String(thrown);
+  const text = textOf(thrown);
   return new MillraceError("INTERNAL", text, { cause: thrown });
+}
+
+/** What failed, in words, of whatever was thrown. */
+export function textOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
 /** The system error code of a failed file or socket call (`ENOSPC`, `EADDRINUSE`), if it has one. */
 export function systemCode(thrown: unknown): string | undefined {
   if (thrown instanceof Error && "code" in thrown && typeof thrown.code === "string") return thrown.code;
   return undefined;
+}
+
+/** An error as the system's calls throw it, from a storage that is not the system's. */
+export function systemError(code: string, call: string): Error {
+  return Object.assign(new Error(`${code}: ${call}`), { code });
 }

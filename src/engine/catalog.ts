@@ -4,6 +4,7 @@ import type { StreamEntry } from "./stream-entry.ts";
 /** Every stream by name, deleted ones not included. Names are only ever keys here, never parts of a path. */
 export class Catalog {
   readonly #byName = new Map<string, StreamEntry>();
+  readonly #byId = new Map<string, StreamEntry>();
   readonly #streamsMax: number;
 
   constructor(options: { streamsMax: number }) {
@@ -11,9 +12,7 @@ export class Catalog {
   }
 
   get names(): string[] {
-    return [...this.#byName.values()]
-      .filter((entry) => entry.lifecycle !== "opening" && entry.lifecycle !== "deleting")
-      .map((entry) => entry.definition.name);
+    return [...this.#byName.values()].filter(isVisible).map((entry) => entry.definition.name);
   }
 
   get entries(): Iterable<StreamEntry> {
@@ -29,6 +28,7 @@ export class Catalog {
     const { name } = entry.definition;
     this.assertFree(name);
     this.#byName.set(name, entry);
+    this.#byId.set(entry.streamId, entry);
   }
 
   /** Takes a stream of the store, for which there is room whatever the limit is by now. @throws {MillraceError} STREAM_EXISTS */
@@ -36,6 +36,7 @@ export class Catalog {
     const { name } = entry.definition;
     this.#assertUnknown(name);
     this.#byName.set(name, entry);
+    this.#byId.set(entry.streamId, entry);
   }
 
   #assertUnknown(name: string): void {
@@ -51,6 +52,18 @@ export class Catalog {
 
   remove(entry: StreamEntry): void {
     if (this.#byName.get(entry.definition.name) === entry) this.#byName.delete(entry.definition.name);
+    this.#byId.delete(entry.streamId);
+  }
+
+  /** A stream in whatever state, for whoever only tells of it. @throws {MillraceError} STREAM_NOT_FOUND */
+  find(name: string): StreamEntry {
+    const entry = this.#byName.get(name);
+    if (entry === undefined || !isVisible(entry)) throw notFound(name);
+    return entry;
+  }
+
+  withId(streamId: string): StreamEntry | undefined {
+    return this.#byId.get(streamId);
   }
 
   /** A stream that takes requests. @throws {MillraceError} STREAM_NOT_FOUND, SERVER_BUSY */
@@ -71,6 +84,10 @@ export function assertOpen(entry: StreamEntry): void {
   }
   if (entry.lifecycle !== "recovering") throw notFound(name);
   throw new MillraceError("SERVER_BUSY", `Stream "${name}" is recovering after its worker ended: retry`);
+}
+
+function isVisible({ lifecycle }: StreamEntry): boolean {
+  return lifecycle !== "opening" && lifecycle !== "deleting";
 }
 
 function notFound(name: string): MillraceError {

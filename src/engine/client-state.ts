@@ -1,14 +1,19 @@
 import {
   CLIENT_IN_FLIGHT_REQUESTS_MAX,
+  FORBIDDEN_PAUSE_MS,
+  FORBIDDEN_REQUESTS_PER_PAUSE,
   HANDLES_PER_CONNECTION_MAX,
   OUTBOUND_BUFFERED_BYTES_MAX,
   READS_PER_CONNECTION_MAX,
   READS_WAITING_PER_CONNECTION_MAX,
   SUBSCRIPTIONS_PER_CONNECTION_MAX,
 } from "../core/limits.ts";
+import type { StreamRight } from "../core/access-rights.ts";
 import { MillraceError } from "../core/errors.ts";
+import type { Timers } from "../core/timers.ts";
 import { AppendResultWriter } from "../wire/append-batch-result-layout.ts";
 import { createAppendBatchHeader } from "../wire/append-batch-layout.ts";
+import { type NeededRight, isAllowed, refusal } from "./access-check.ts";
 import type { ClientSession } from "./client-session.ts";
 import type { StreamEntry } from "./stream-entry.ts";
 
@@ -22,6 +27,14 @@ export interface ClientRead extends Cancellable {
   start(): void;
 }
 
+/** A stream by a handle, and what may be done by it: worked out once, since each append asks. */
+interface OpenedStream extends Readonly<Record<HandleRight, boolean>> {
+  readonly entry: StreamEntry;
+}
+
+/** What needs a handle. */
+type HandleRight = Exclude<StreamRight, "manage">;
+
 /** What the engine keeps for one connection. */
 export class ClientState {
   readonly session: ClientSession;
@@ -33,14 +46,18 @@ export class ClientState {
   /** Reads whose turn comes when those before them are answered and the client has taken the answers. */
   readonly #waitingReads: ClientRead[] = [];
   #isStartingReads = false;
-  readonly #handles: StreamEntry[] = [];
+  readonly #handles: OpenedStream[] = [];
   readonly #inFlightBytesMax: number;
+  readonly #timers: Timers;
+  #forbiddenCount = 0;
+  #cancelForgiving: (() => void) | undefined;
   #inFlightBytes = 0;
   #inFlightCount = 0;
   #isPaused = false;
 
-  constructor(session: ClientSession, options: { inFlightBytesMax: number }) {
+  constructor(session: ClientSession, options: { inFlightBytesMax: number; timers: Timers }) {
     this.session = session;
+    this.#timers = options.timers;
     this.#inFlightBytesMax = options.inFlightBytesMax;
   }
 
@@ -53,16 +70,39 @@ export class ClientState {
       const text = `Cannot open more streams on one connection: at most ${HANDLES_PER_CONNECTION_MAX}`;
       throw new MillraceError("INVALID_REQUEST", text);
     }
-    return this.#handles.push(entry) - 1;
+    const { rights } = this.session.principal;
+    const { name } = entry.definition;
+    const opened = { entry, append: rights.allows("append", name), read: rights.allows("read", name) };
+    return this.#handles.push(opened) - 1;
   }
 
-  /** @throws {MillraceError} UNKNOWN_HANDLE */
-  stream(handle: number): StreamEntry {
-    const entry = this.#handles[handle];
-    if (entry === undefined) {
+  /** The stream of a handle, for whoever may do this with it. @throws {MillraceError} UNKNOWN_HANDLE, UNAUTHORIZED */
+  stream(handle: number, right: HandleRight): StreamEntry {
+    const opened = this.#handles[handle];
+    if (opened === undefined) {
       throw new MillraceError("UNKNOWN_HANDLE", `Handle ${handle} was not opened on this connection`);
     }
-    return entry;
+    if (!opened[right]) throw this.#forbid(right, opened.entry.definition.name);
+    return opened.entry;
+  }
+
+  /** @throws {MillraceError} UNAUTHORIZED */
+  assertAllowed(right: NeededRight, stream: string): void {
+    if (!isAllowed(this.session.principal, right, stream)) throw this.#forbid(right, stream);
+  }
+
+  /** A refusal costs as much as what is refused: whoever goes on asking is read more slowly, and the others are not. */
+  #forbid(right: NeededRight, stream: string): MillraceError {
+    this.#forbiddenCount += 1;
+    if (this.#forbiddenCount >= FORBIDDEN_REQUESTS_PER_PAUSE && this.#cancelForgiving === undefined) {
+      this.session.pause("forbidden");
+      this.#cancelForgiving = this.#timers.setTimer(() => {
+        this.#cancelForgiving = undefined;
+        this.#forbiddenCount = 0;
+        this.session.resume("forbidden");
+      }, FORBIDDEN_PAUSE_MS);
+    }
+    return refusal(this.session.principal, right, stream);
   }
 
   assertSubscriptionFree(subscriptionId: number): void {
@@ -136,6 +176,7 @@ export class ClientState {
   }
 
   close(): void {
+    this.#cancelForgiving?.();
     for (const subscription of this.subscriptions.values()) subscription.cancel();
     for (const read of this.#reads) read.cancel();
     this.subscriptions.clear();

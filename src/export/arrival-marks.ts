@@ -21,12 +21,6 @@ export class ArrivalMarks {
     if (this.#marks.length > EXPORT_ARRIVAL_MARKS_MAX) this.#marks = halve(this.#marks);
   }
 
-  /** Forgets what no exporter will ask for again. */
-  forgetBelow(sequence: number): void {
-    const keep = this.#marks.findIndex((mark) => mark.endSequence > sequence);
-    this.#marks = keep === -1 ? this.#marks.slice(-1) : this.#marks.slice(keep);
-  }
-
   /** When the message arrived, or a little earlier; Infinity if it has not. */
   arrivalMs(sequence: number): number {
     return this.#marks.find((mark) => mark.endSequence > sequence)?.timeMs ?? Infinity;

@@ -1,27 +1,22 @@
 import { assert } from "../core/assert.ts";
 import { MESSAGE_LENGTH_BYTES, readLength } from "../core/message-framing.ts";
+import type { StreamLoss, StreamPlace } from "../core/stream-ledger.ts";
 import type { LogSlice } from "../log/decoded-block.ts";
-import { LossReason, type LossRange } from "./cursor-layout.ts";
-import type { PendingBatch, PendingEntry } from "./delivery.ts";
+import type { HiddenPlace } from "../log/segment-reader.ts";
+import { BatchBuilder, type ReadBatch } from "./batch-builder.ts";
+import { lossesBetween } from "./dropped-ranges.ts";
 import type { DestinationLimits, ExportRecord } from "./destinations/destination.ts";
 
-/** The committed messages of one stream. A read gives at least one slice if there is a message below `endSequence`. */
+/** The committed messages of one stream. */
 export interface MessageReader {
+  /** At least one slice if there is a message below `endSequence`; behind a gap, messages or the end. */
   read(options: {
     fromSequence: number;
     endSequence: number;
     messageCountMax: number;
     bytesMax: number;
   }): readonly LogSlice[];
-}
-
-export interface ReadBatch {
-  readonly kind: "batch";
-  readonly pending: PendingBatch;
-  readonly records: ReadonlyMap<number, ExportRecord>;
-  /** Messages that no request can hold: their entries are set aside already. */
-  readonly tooLarge: readonly number[];
-  readonly tooLargeError: string;
+  placeOf(sequence: number): StreamPlace | HiddenPlace;
 }
 
 /** The log holds nothing readable where a message should be. */
@@ -32,9 +27,12 @@ export interface ReadGap {
 }
 
 interface ReadOptions {
-  readonly position: number;
-  readonly oldestSequence: number;
-  readonly endSequence: number;
+  readonly from: StreamPlace;
+  readonly oldest: StreamPlace;
+  readonly end: StreamPlace;
+  /** Why messages from `from` up to the oldest are gone. */
+  readonly drops: readonly StreamLoss[];
+  readonly startSequence: number;
   readonly messageCountMax: number;
   readonly requestBytesMax: number;
   readonly limits: DestinationLimits;
@@ -43,68 +41,44 @@ interface ReadOptions {
 }
 
 /**
- * Reads the batch that begins at `position`: as many messages as one request holds. What retention took from the front is
+ * Reads the batch that begins at `from`: as many messages as one request holds. What retention took from the front is
  * accounted for at once; any other gap ends the batch, and where it begins one it has to be accepted by the caller.
  */
 export function readBatch(reader: MessageReader, options: ReadOptions): ReadBatch | ReadGap {
-  const { position, oldestSequence, endSequence, limits, nowMs } = options;
+  const { end, limits } = options;
   const requestBytesMax = Math.min(options.requestBytesMax, limits.requestBytesMax);
   const messageCountMax = Math.min(options.messageCountMax, limits.recordsMax);
-  const entries: PendingEntry[] = [];
-  const gaps: LossRange[] = [];
-  const records = new Map<number, ExportRecord>();
-  const tooLarge: number[] = [];
-  let tooLargeError = "";
-  let requestBytes = 0;
-
-  let at = position;
-  if (oldestSequence > position) {
-    at = Math.min(oldestSequence, endSequence);
-    gaps.push({ from: position, to: at, reason: LossReason.Overwritten, timeMs: nowMs });
+  const batch = new BatchBuilder(options.from, options);
+  if (options.oldest.sequence > options.from.sequence) {
+    const to = options.oldest.sequence > end.sequence ? end : options.oldest;
+    batch.pass(lossesBetween({ ...options, to }), to);
   }
+  const fromSequence = batch.at.sequence;
   const slices =
-    at < endSequence
-      ? reader.read({ fromSequence: at, endSequence, messageCountMax, bytesMax: requestBytesMax })
+    fromSequence < end.sequence
+      ? reader.read({ fromSequence, endSequence: end.sequence, messageCountMax, bytesMax: requestBytesMax })
       : [];
   for (const slice of slices) {
     if (slice.kind === "gap") {
-      assert(slice.fromSequence === at, `a gap from ${slice.fromSequence} where ${at} was due`);
-      if (entries.length > 0) break;
+      if (batch.entryCount > 0) break;
       if (!options.acceptsGaps) return gapAt(slice);
-      gaps.push({ from: at, to: slice.toSequence, reason: LossReason.Corrupt, timeMs: nowMs });
-      at = slice.toSequence;
+      batch.openGap(slice);
       continue;
     }
+    batch.goOnAt({ sequence: slice.firstSequence, payloadOffset: slice.payloadOffset });
     for (const record of messagesOf(slice)) {
-      if (record.sequence < at) continue;
-      assert(record.sequence === at, `message ${record.sequence} came where ${at} was due`);
-      const bytes = record.data.length;
-      const costBytes = bytes + limits.recordOverheadBytes;
-      if (costBytes > limits.recordBytesMax) {
-        entries.push({ sequence: at, bytes, fate: LossReason.SetAside, refusals: 0 });
-        tooLarge.push(at);
-        tooLargeError = `${bytes} bytes, and ${limits.recordBytesMax - limits.recordOverheadBytes} is the limit`;
-      } else {
-        const isFull = records.size >= messageCountMax || requestBytes + costBytes > requestBytesMax;
-        if (isFull && records.size > 0) return readUpTo(at);
-        entries.push({ sequence: at, bytes, fate: "waiting", refusals: 0 });
-        records.set(at, { ...record, data: record.data.slice() });
-        requestBytes += costBytes;
-      }
-      at += 1;
+      const costBytes = record.data.length + limits.recordOverheadBytes;
+      if (costBytes > limits.recordBytesMax) batch.setAside(record);
+      else if (!batch.hasRoom(costBytes, { messageCountMax, requestBytesMax })) return batch.build();
+      else batch.add(record, costBytes);
     }
   }
-  if (at > position) return readUpTo(at);
-  return {
-    kind: "gap",
-    fromSequence: at,
-    error: `the log gives nothing at ${at}, and ${endSequence} is its end`,
-  };
-
-  function readUpTo(end: number): ReadBatch {
-    const pending = { endSequence: end, entries, gaps, suspects: 0, anyAccepted: false };
-    return { kind: "batch", pending, records, tooLarge, tooLargeError };
+  if (batch.hasOpenGap && batch.at.sequence === end.sequence) batch.goOnAt(end);
+  if (batch.isEmpty || batch.hasOpenGap) {
+    const error = `the log gives nothing at ${batch.at.sequence}, and ${end.sequence} is its end`;
+    return { kind: "gap", fromSequence: options.from.sequence, error };
   }
+  return batch.build();
 }
 
 function gapAt({ fromSequence, toSequence, reason }: LogSlice & { kind: "gap" }): ReadGap {
@@ -116,34 +90,8 @@ function gapAt({ fromSequence, toSequence, reason }: LogSlice & { kind: "gap" })
   };
 }
 
-/** Reads the messages of `group` again. Those that cannot be read any more are missing in the answer. */
-export function readAgain(reader: MessageReader, group: readonly PendingEntry[]): Map<number, ExportRecord> {
-  const wanted = new Set(group.map((entry) => entry.sequence));
-  const records = new Map<number, ExportRecord>();
-  const endSequence = group.at(-1)!.sequence + 1;
-  const bytesMax = group.reduce((sum, entry) => sum + entry.bytes + MESSAGE_LENGTH_BYTES, 0);
-  let at = group[0]!.sequence;
-  while (at < endSequence) {
-    const before = at;
-    const messageCountMax = endSequence - at;
-    for (const slice of reader.read({ fromSequence: at, endSequence, messageCountMax, bytesMax })) {
-      if (slice.kind === "gap") {
-        at = Math.max(at, slice.toSequence);
-        continue;
-      }
-      for (const record of messagesOf(slice)) {
-        if (wanted.has(record.sequence))
-          records.set(record.sequence, { ...record, data: record.data.slice() });
-      }
-      at = Math.max(at, slice.firstSequence + slice.messageCount);
-    }
-    if (at === before) break;
-  }
-  return records;
-}
-
 /** The messages of a slice; their data are views. */
-function* messagesOf(slice: LogSlice & { kind: "messages" }): Generator<ExportRecord> {
+export function* messagesOf(slice: LogSlice & { kind: "messages" }): Generator<ExportRecord> {
   let offset = 0;
   let sequence = slice.firstSequence;
   for (const { messageCount, ingestMs } of slice.runs) {

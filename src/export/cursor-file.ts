@@ -1,78 +1,77 @@
-/**
- * One exporter's cursor on disk: two slots, each on a unit of its own since a power cut may destroy the unit being written.
- *
- *   0  u32 CRC-32 of the rest of the slot   4  u32 zero   8  u64 counter   16  cursor (cursor-layout.ts), then zeros
- *
- * The valid slot with the higher counter holds; with none the exporter begins again: duplicates, never loss. One slot holds
- * the last value that was synced and is left alone until the other was synced. Export workers have the file in turns, so
- * the main thread remembers which slot is to be written and hands it on with the task.
- */
+/** One exporter's cursor on disk (cursor-layout.ts), in a file of two slots. That of another stream is a damaged one. */
 import path from "node:path";
-import { crc32 } from "node:zlib";
-import { assert } from "../core/assert.ts";
 import { systemCode } from "../core/errors.ts";
-import { readFully } from "../log/segment-scanner.ts";
-import { writeFully } from "../log/segment-writer.ts";
-import type { Storage, StorageFile } from "../log/storage.ts";
-import { CURSOR_SIZE_BYTES, decodeCursor, encodeCursor, type CursorRecord } from "./cursor-layout.ts";
-import type { CursorPlace, CursorSlot } from "./export-channel.ts";
+import { laterOf, STREAM_START, type StreamPlace } from "../core/stream-ledger.ts";
+import { makeDirectoryIfMissing } from "../log/durable-file.ts";
+import { inspectSlots, type Slot, SlotFile } from "../log/slot-file.ts";
+import type { Storage } from "../log/storage.ts";
+import { streamSeed } from "../log/stream-seed.ts";
+import { CURSOR_BYTES_MAX, decodeCursor, encodeCursor, type CursorRecord } from "./cursor-layout.ts";
 
-const SLOT_SIZE_BYTES = 4096;
-const HEADER_SIZE_BYTES = 16;
+/** Where an exporter's cursor is. A `Memory` stream has none on disk. */
+export interface CursorPlace {
+  readonly streamDirectory: string;
+  readonly exporterId: string;
+}
 
-assert(HEADER_SIZE_BYTES + CURSOR_SIZE_BYTES <= SLOT_SIZE_BYTES, "a cursor fits its slot");
-
+const DIRECTORY = "exporters";
 const SUFFIX = ".cursor";
+const NAME = /^([0-9a-f]{32})\.cursor$/;
+
+export function cursorPath({ streamDirectory, exporterId }: CursorPlace): string {
+  return path.join(streamDirectory, DIRECTORY, `${exporterId}${SUFFIX}`);
+}
+
+function slotsOf(place: CursorPlace): { path: string; contentBytesMax: number; crcSeed: number } {
+  const crcSeed = streamSeed(place.streamDirectory);
+  return { path: cursorPath(place), contentBytesMax: CURSOR_BYTES_MAX, crcSeed };
+}
+
+/** The exporters of which a stream has a cursor. @throws the system's error */
+export function storedExporterIds(storage: Storage, streamDirectory: string): string[] {
+  try {
+    return storage.list(path.join(streamDirectory, DIRECTORY)).flatMap(({ name }) => {
+      const exporterId = NAME.exec(name)?.[1];
+      return exporterId === undefined ? [] : [exporterId];
+    });
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return [];
+    throw error;
+  }
+}
 
 /**
  * The end of what the exporters of a stream have settled: messages below it were durable once, so a log that ends below it
- * has lost some. 0 if there is no exporter that got anywhere.
+ * has lost some. The beginning if there is no exporter that got anywhere. @throws the system's error
  */
-export function exportedEndSequence(storage: Storage, streamDirectory: string): number {
-  let end = 0;
-  let names: string[];
-  try {
-    names = storage.list(path.join(streamDirectory, "exporters")).map(({ name }) => name);
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return 0;
-    throw error;
-  }
-  for (const name of names) {
-    if (!name.endsWith(SUFFIX)) continue;
-    const file = new CursorFile(storage, { streamDirectory, exporterId: name.slice(0, -SUFFIX.length) });
+export function exportedEnd(storage: Storage, streamDirectory: string): StreamPlace {
+  let end = STREAM_START;
+  for (const exporterId of storedExporterIds(storage, streamDirectory)) {
+    const file = new CursorFile(storage, { streamDirectory, exporterId });
     file.close();
-    const { record } = file;
-    // A position that still stands at its configured start shows nothing: the start may lie beyond the log.
-    if (record !== undefined && record.position > record.startSequence) end = Math.max(end, record.position);
+    const { position = 0, payloadOffset = 0 } = file.record ?? {};
+    end = laterOf(end, { sequence: position, payloadOffset });
   }
   return end;
 }
 
-export function otherSlot(slot: CursorSlot): CursorSlot {
-  return slot === 0 ? 1 : 0;
-}
-
+/** Export workers have the file in turns: what the one before knew to be durable is handed on with the task. */
 export class CursorFile {
   readonly #storage: Storage;
   readonly #directory: string;
-  readonly #path: string;
-  #file: StorageFile | undefined;
-  #counter = 0;
+  readonly #file: SlotFile;
   #record: CursorRecord | undefined;
-  #slot: CursorSlot | undefined;
 
   /** Reads the file if there is one; the first write makes it. Close it when done. @throws the system's error */
-  constructor(storage: Storage, { streamDirectory, exporterId }: CursorPlace) {
+  constructor(storage: Storage, place: CursorPlace, syncedSlot?: Slot) {
     this.#storage = storage;
-    this.#directory = path.join(streamDirectory, "exporters");
-    this.#path = path.join(this.#directory, `${exporterId}${SUFFIX}`);
-    try {
-      this.#file = storage.open(this.#path, "append");
-    } catch (error) {
-      if (systemCode(error) !== "ENOENT") throw error;
-      return;
-    }
-    this.#readSlots(this.#file);
+    this.#directory = path.join(place.streamDirectory, DIRECTORY);
+    this.#file = new SlotFile(storage, {
+      ...slotsOf(place),
+      syncedSlot,
+    });
+    const { content } = this.#file;
+    this.#record = content === undefined ? undefined : decodeCursor(content);
   }
 
   /** The newest valid record; undefined if there is none. */
@@ -80,105 +79,55 @@ export class CursorFile {
     return this.#record;
   }
 
-  /** Where the newest valid record stands. */
-  get slot(): CursorSlot | undefined {
-    return this.#slot;
+  get syncedSlot(): Slot | undefined {
+    return this.#file.syncedSlot;
+  }
+
+  /** Whether the record is known to be on the medium. */
+  get isSynced(): boolean {
+    return this.#file.isSynced;
   }
 
   /** In the kernel on return, on the medium after `sync`. @throws the system's error */
-  write(record: CursorRecord, slot: CursorSlot): void {
-    const file = this.#file ?? this.#create();
-    const counter = this.#counter + 1;
-    const { error } = writeFully(file, [encodeSlot(record, counter)], slot * SLOT_SIZE_BYTES);
-    if (error !== undefined) throw error;
-    this.#counter = counter;
+  write(record: CursorRecord): void {
+    const content = encodeCursor(record);
+    if (this.#record === undefined) makeDirectoryIfMissing(this.#storage, this.#directory);
+    this.#file.write(content);
     this.#record = record;
-    this.#slot = slot;
   }
 
-  /** Makes what was written durable, beside the caller. Does nothing without a file. */
+  /** Makes what was written durable, beside the caller. Does nothing without a file. @throws the system's error */
   async sync(): Promise<void> {
-    const file = this.#file;
-    if (file === undefined) return;
-    const error = await new Promise<Error | undefined>((resolve) => {
-      file.sync(resolve);
-    });
-    // A second sync of the same file would claim success for pages that the first one dropped.
-    if (error !== undefined) this.#replace();
+    await this.#file.sync();
   }
 
   close(): void {
-    this.#file?.close();
-    this.#file = undefined;
-  }
-
-  /** Closes and removes the file. */
-  remove(): void {
-    if (this.#file === undefined) return;
-    this.close();
-    this.#storage.unlink(this.#path);
-    this.#storage.syncDirectory(this.#directory);
-  }
-
-  #create(): StorageFile {
-    try {
-      this.#storage.makeDirectory(this.#directory);
-      this.#storage.syncDirectory(path.dirname(this.#directory));
-    } catch (error) {
-      if (systemCode(error) !== "EEXIST") throw error;
-    }
-    this.#file = this.#storage.open(this.#path, "create");
-    this.#storage.syncDirectory(this.#directory);
-    return this.#file;
-  }
-
-  /** The same record in the same slot of a new file, durable on return. */
-  #replace(): void {
-    assert(
-      this.#file !== undefined && this.#record !== undefined && this.#slot !== undefined,
-      "a record to keep",
-    );
-    const temporary = `${this.#path}.tmp`;
-    try {
-      this.#storage.unlink(temporary);
-    } catch (error) {
-      if (systemCode(error) !== "ENOENT") throw error;
-    }
-    const file = this.#storage.open(temporary, "create");
-    try {
-      const slot = encodeSlot(this.#record, this.#counter);
-      const { error } = writeFully(file, [slot], this.#slot * SLOT_SIZE_BYTES);
-      if (error !== undefined) throw error;
-      file.syncNow();
-      this.#storage.rename(temporary, this.#path);
-      this.#storage.syncDirectory(this.#directory);
-    } catch (error) {
-      file.close();
-      throw error;
-    }
     this.#file.close();
-    this.#file = file;
   }
 
-  #readSlots(file: StorageFile): void {
-    for (const slot of [0, 1] as const) {
-      const bytes = Buffer.alloc(SLOT_SIZE_BYTES);
-      if (readFully(file, bytes, slot * SLOT_SIZE_BYTES) < bytes.length) continue;
-      if (bytes.readUInt32LE(0) !== crc32(bytes.subarray(4))) continue;
-      const counter = Number(bytes.readBigUInt64LE(8));
-      const record = decodeCursor(bytes.subarray(HEADER_SIZE_BYTES));
-      if (record === undefined || counter <= this.#counter) continue;
-      this.#counter = counter;
-      this.#record = record;
-      this.#slot = slot;
-    }
+  /** Closes and removes the file. @throws the system's error */
+  remove(): void {
+    this.#file.remove();
   }
 }
 
-function encodeSlot(record: CursorRecord, counter: number): Buffer {
-  const slot = Buffer.alloc(SLOT_SIZE_BYTES);
-  slot.writeBigUInt64LE(BigInt(counter), 8);
-  encodeCursor(record).copy(slot, HEADER_SIZE_BYTES);
-  slot.writeUInt32LE(crc32(slot.subarray(4)), 0);
-  return slot;
+/** How the slots of a cursor file are, for those who look at files that may be damaged. Reads only. */
+export interface CursorInspection {
+  /** The record that holds; undefined when no slot is whole. */
+  readonly record: CursorRecord | undefined;
+  readonly slots: readonly { readonly offset: number; readonly state: "whole" | "unwritten" | "damaged" }[];
+}
+
+/** @throws the system's error when the file cannot be opened */
+export function inspectCursor(storage: Storage, place: CursorPlace): CursorInspection {
+  const found = inspectSlots(storage, slotsOf(place));
+  const slots = found.map(({ offset, content, counter, isUnwritten }) => {
+    const record = content === undefined ? undefined : decodeCursor(content);
+    const state = record !== undefined ? "whole" : isUnwritten ? "unwritten" : "damaged";
+    return { record, counter, slot: { offset, state } as const };
+  });
+  const newest = slots
+    .filter(({ record }) => record !== undefined)
+    .sort((one, other) => other.counter - one.counter)[0];
+  return { record: newest?.record, slots: slots.map(({ slot }) => slot) };
 }

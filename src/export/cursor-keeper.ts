@@ -3,21 +3,31 @@ import type { Clock } from "../core/clock.ts";
 import { asMillraceError } from "../core/errors.ts";
 import { EventName } from "../observe/events.ts";
 import type { Logger } from "../observe/logger.ts";
-import type { CursorPlace, ExportTask } from "./export-channel.ts";
+import type { Storage } from "../log/storage.ts";
+import { CursorFile, cursorPath, storedExporterIds, type CursorPlace } from "./cursor-file.ts";
+import type { CursorRecord } from "./cursor-layout.ts";
+import type { CursorsResult, ExportTask } from "./export-channel.ts";
 import type { TaskPool } from "./export-pool.ts";
 import type { Exporter } from "./exporter.ts";
 
 interface CursorKeeperOptions {
+  readonly storage: Storage;
   readonly pool: TaskPool;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** What was known of the exporter is on the medium now. */
+  readonly onSynced: (exporter: Exporter) => void;
   /** Called after each task: there may be more to do. */
   readonly onDone: () => void;
 }
 
-/** Syncs the cursor files of exporters that have nothing in flight, and removes those of exporters that ended; one task at a time. */
+/**
+ * Reads the cursors of exporters that begin, syncs those of exporters that have nothing in flight, and removes those of
+ * exporters that ended; one task at a time.
+ */
 export class CursorKeeper {
   readonly #options: CursorKeeperOptions;
+  readonly #forgetting = new Map<string, Promise<void>>();
   #tail: Promise<void> = Promise.resolve();
   #isSyncing = false;
 
@@ -25,8 +35,35 @@ export class CursorKeeper {
     this.#options = options;
   }
 
+  /** @returns undefined where there is none that can be read: metadata never costs data, so all of it is sent again */
+  read(place: CursorPlace): CursorRecord | undefined {
+    try {
+      const file = new CursorFile(this.#options.storage, place);
+      file.close();
+      return file.record;
+    } catch (error) {
+      this.#warn(
+        { path: cursorPath(place), reason: "cannot read a position: exporting from the start" },
+        error,
+      );
+      return undefined;
+    }
+  }
+
+  /** Exporters of a stream that have a cursor and are not among `exporterIds`: the process ended before it was removed. */
+  orphans(streamDirectory: string, exporterIds: readonly string[]): CursorPlace[] {
+    try {
+      return storedExporterIds(this.#options.storage, streamDirectory)
+        .filter((exporterId) => !exporterIds.includes(exporterId))
+        .map((exporterId) => ({ streamDirectory, exporterId }));
+    } catch (error) {
+      this.#warn({ path: streamDirectory, reason: "cannot look for positions of former exporters" }, error);
+      return [];
+    }
+  }
+
   /** Syncs what is due. @returns when the next one will be; Infinity if only an event can change that. */
-  syncWhenDue(exporters: Iterable<Exporter>, nowMs: number): number {
+  syncWhenDue(exporters: readonly Exporter[], nowMs: number): number {
     // The end of a sync is such an event.
     if (this.#isSyncing) return Infinity;
     let dueMs = Infinity;
@@ -37,27 +74,43 @@ export class CursorKeeper {
   }
 
   /** Syncs every cursor that wants it and is in nobody's hands. */
-  syncAll(exporters: Iterable<Exporter>): Promise<void> {
-    const unsynced = [...exporters].filter((exporter) => Number.isFinite(exporter.syncDueMs));
+  syncAll(exporters: readonly Exporter[]): Promise<void> {
+    const unsynced = exporters.filter((exporter) => Number.isFinite(exporter.syncDueMs));
     if (unsynced.length === 0) return this.settled();
-    for (const exporter of unsynced) exporter.startSync();
+    const cursors = unsynced.map((exporter) => exporter.startSync());
     this.#isSyncing = true;
     return this.#queue(async () => {
-      const error = await this.#run({ kind: "sync", cursors: unsynced.map((exporter) => exporter.place) });
+      const { files, error } = await this.#run({ kind: "sync", cursors });
       const nowMs = this.#options.clock.monotonicMs();
-      for (const exporter of unsynced) exporter.finishSync({ isSynced: error === "", nowMs });
+      for (const [index, exporter] of unsynced.entries()) {
+        const isFurther = exporter.finishSync(files[index], nowMs);
+        if (isFurther && !exporter.isRemoved) this.#options.onSynced(exporter);
+      }
       this.#isSyncing = false;
-      if (error !== "") this.#warn(`cannot sync positions: ${error}`);
+      if (error !== "") this.#warn({ reason: `cannot sync positions: ${error}` });
     });
   }
 
   /** Removes cursor files once `released` has settled: until then a batch may write them. */
-  forget(cursors: readonly CursorPlace[], released: Promise<void>): Promise<void> {
-    return this.#queue(async () => {
+  forget(cursors: readonly CursorPlace[], released: Promise<void>): void {
+    if (cursors.length === 0) return;
+    const forgotten = this.#queue(async () => {
       await released;
-      const error = await this.#run({ kind: "forget", cursors });
-      if (error !== "") this.#warn(`cannot remove positions: ${error}`);
+      const { error } = await this.#run({ kind: "forget", cursors });
+      if (error !== "") this.#warn({ reason: `cannot remove positions: ${error}` });
     });
+    for (const place of cursors) {
+      const path = cursorPath(place);
+      this.#forgetting.set(path, forgotten);
+      void forgotten.then(() => {
+        if (this.#forgetting.get(path) === forgotten) this.#forgetting.delete(path);
+      });
+    }
+  }
+
+  /** While it is there, the file at this place is not an exporter's that begins now. Resolves when it is gone. */
+  forgetting(place: CursorPlace): Promise<void> | undefined {
+    return this.#forgetting.get(cursorPath(place));
   }
 
   /** Resolves when everything asked for so far is done. */
@@ -70,18 +123,18 @@ export class CursorKeeper {
     return this.#tail;
   }
 
-  /** @returns why it failed, empty if it did not */
-  async #run(task: ExportTask): Promise<string> {
+  /** What a thread that died would have told is that all of it failed. */
+  async #run(task: ExportTask): Promise<Pick<CursorsResult, "files" | "error">> {
     try {
       const result = await this.#options.pool.run(task);
       assert(result.kind === "cursors", `a ${task.kind} task has a cursors result`);
-      return result.error;
+      return result;
     } catch (thrown) {
-      return asMillraceError(thrown).message;
+      return { files: [], error: asMillraceError(thrown).message };
     }
   }
 
-  #warn(reason: string): void {
-    this.#options.logger.warn(EventName.ExportFailed, { reason });
+  #warn(fields: { readonly path?: string; readonly reason: string }, error?: unknown): void {
+    this.#options.logger.warn(EventName.ExportFailed, fields, error);
   }
 }

@@ -8,7 +8,16 @@
  * everything (a wrong name, say) must never make us set everything aside.
  */
 import { assert } from "../core/assert.ts";
-import { LOSS_RANGES_MAX, LossReason, type CursorRecord, type LossRange } from "./cursor-layout.ts";
+import {
+  addTotals,
+  LossReason,
+  NO_MESSAGES,
+  rangeOf,
+  type StreamLoss,
+  type StreamPlace,
+} from "../core/stream-ledger.ts";
+import { AccountKeeper } from "./account-keeper.ts";
+import type { CursorRecord } from "./cursor-layout.ts";
 import type { SendOutcome } from "./destinations/destination.ts";
 
 type Fate = "waiting" | "parked" | "accepted" | LossReason;
@@ -20,12 +29,13 @@ export interface PendingEntry {
   readonly refusals: number;
 }
 
-/** A batch on its way: messages from the cursor to `endSequence`, sequences that are missing among them were lost. */
+/** A batch on its way: messages from the cursor to its end, each an entry or in a gap. */
 export interface PendingBatch {
-  readonly endSequence: number;
+  readonly end: StreamPlace;
   /** Ascending. */
   readonly entries: readonly PendingEntry[];
-  readonly gaps: readonly LossRange[];
+  /** Ascending; one without messages stands where payload offsets part. */
+  readonly gaps: readonly StreamLoss[];
   readonly suspects: number;
   readonly anyAccepted: boolean;
 }
@@ -38,7 +48,7 @@ export interface Settled {
   readonly setAside: readonly number[];
 }
 
-export const REFUSALS_MAX = 5;
+const REFUSALS_MAX = 5;
 
 /** The messages that the next request holds; empty when nothing waits. */
 export function nextGroup(pending: PendingBatch): PendingEntry[] {
@@ -108,57 +118,68 @@ function settleRefused(
   const found = alone && entries.some((entry) => refused.has(entry.sequence) && entry.fate !== "waiting");
   const suspects = found ? 0 : group.length;
   const folded = fold(cursor, { ...pending, entries, suspects }, nowMs);
-  const nothingWaits = folded.pending?.entries.every((entry) => entry.fate !== "waiting") === true;
-  // All that is left was refused and nothing was accepted: read anew, with what has come since, and try again.
-  return { cursor: folded.cursor, pending: nothingWaits ? undefined : folded.pending, setAside };
+  return { ...withoutStuck(folded), setAside };
+}
+
+interface Folded {
+  readonly cursor: CursorRecord;
+  readonly pending: PendingBatch | undefined;
+}
+
+/** Where all that is left was refused, and nothing was accepted, it is read anew, with what has come since, and tried again. */
+export function withoutStuck({ cursor, pending }: Folded): Folded {
+  const isStuck = pending?.entries.every((entry) => entry.fate !== "waiting") === true;
+  return { cursor, pending: isStuck ? undefined : pending };
 }
 
 /** Moves the cursor to the first message that still waits: the low-water mark. */
-export function fold(
-  cursor: CursorRecord,
-  pending: PendingBatch,
-  nowMs: number,
-): { cursor: CursorRecord; pending: PendingBatch | undefined } {
-  const isOpen = (entry: PendingEntry): boolean => entry.fate === "waiting" || entry.fate === "parked";
-  const open = pending.entries.findIndex(isOpen);
-  const position = open === -1 ? pending.endSequence : pending.entries[open]!.sequence;
-  const account = { ...cursor, position, ranges: [...cursor.ranges] };
-  const losses = pending.gaps.filter((gap) => gap.to <= position);
-  for (const { sequence, bytes, fate } of open === -1 ? pending.entries : pending.entries.slice(0, open)) {
-    assert(fate !== "waiting" && fate !== "parked", `message ${sequence} below the cursor has no account`);
+export function fold(cursor: CursorRecord, pending: PendingBatch, nowMs: number): Folded {
+  const { entries, gaps } = pending;
+  const account = new AccountKeeper(cursor);
+  let accepted = NO_MESSAGES;
+  let gapIndex = 0;
+  const passAccepted = (): void => {
+    if (accepted.messages > 0) account.accept(accepted, nowMs);
+    accepted = NO_MESSAGES;
+  };
+  const passGapsBelow = (sequence: number): void => {
+    for (let gap = gaps[gapIndex]; gap !== undefined && gap.toSequence <= sequence; gap = gaps[gapIndex]) {
+      passAccepted();
+      account.pass(gap);
+      gapIndex += 1;
+    }
+  };
+  for (const [index, entry] of entries.entries()) {
+    passGapsBelow(entry.sequence);
+    const { fate } = entry;
+    if (fate === "waiting" || fate === "parked") {
+      passAccepted();
+      const left = { ...pending, entries: entries.slice(index), gaps: gaps.slice(gapIndex) };
+      return { cursor: account.cursor, pending: left };
+    }
     if (fate === "accepted") {
-      account.exportedMessages += 1;
-      account.exportedBytes += bytes;
-      account.lastAcceptedTimeMs = nowMs;
+      accepted = addTotals(accepted, { messages: 1, payloadBytes: entry.bytes });
     } else {
-      losses.push({ from: sequence, to: sequence + 1, reason: fate, timeMs: nowMs });
-      if (fate === LossReason.SetAside) account.setAsideBytes += bytes;
+      passAccepted();
+      account.pass(lossOf(entry, { reason: fate, from: account.place, timeMs: nowMs }));
     }
   }
-  losses.sort((one, other) => one.from - other.from);
-  for (const loss of losses) {
-    const messages = loss.to - loss.from;
-    if (loss.reason === LossReason.SetAside) account.setAsideMessages += messages;
-    else if (loss.reason === LossReason.Overwritten) account.overwrittenMessages += messages;
-    else account.corruptMessages += messages;
-    addRange(account.ranges, loss);
-  }
-  if (open === -1) return { cursor: account, pending: undefined };
-  return {
-    cursor: account,
-    pending: {
-      ...pending,
-      entries: pending.entries.slice(open),
-      gaps: pending.gaps.filter((gap) => gap.to > position),
-    },
-  };
+  passGapsBelow(pending.end.sequence);
+  passAccepted();
+  const { sequence } = account.place;
+  assert(sequence === pending.end.sequence, `a batch that ends at ${pending.end.sequence}, not ${sequence}`);
+  return { cursor: account.cursor, pending: undefined };
 }
 
-/** Adds a range in order; touching ranges of one reason become one, and the oldest goes when there are too many. */
-function addRange(ranges: LossRange[], range: LossRange): void {
-  const last = ranges.at(-1);
-  if (last?.reason === range.reason && last.to === range.from)
-    ranges.splice(-1, 1, { ...last, to: range.to });
-  else ranges.push(range);
-  if (ranges.length > LOSS_RANGES_MAX) ranges.shift();
+/** Whether the next request, or a later one, may hold the message. */
+export function isOpen({ fate }: PendingEntry): boolean {
+  return fate === "waiting" || fate === "parked";
+}
+
+function lossOf(
+  { bytes }: PendingEntry,
+  { reason, from, timeMs }: { reason: LossReason; from: StreamPlace; timeMs: number },
+): StreamLoss {
+  const to = { sequence: from.sequence + 1, payloadOffset: from.payloadOffset + bytes };
+  return { reason, ...rangeOf(from, to), timeMs };
 }

@@ -1,5 +1,6 @@
 import type { Random } from "../core/random.ts";
 import { EXPORT_BACKOFF_MS_MAX, EXPORT_BACKOFF_MS_MIN, EXPORT_SLOW_RETRY_MS } from "../core/limits.ts";
+import type { BatchOutcome } from "./export-channel.ts";
 
 /** Handed out when a batch starts, given back when it ends. */
 export interface EndpointTicket {
@@ -45,6 +46,25 @@ export class EndpointBackoff {
     const isProbe = this.failing;
     if (isProbe) this.#probeInFlight = true;
     return { era: this.#era, isProbe };
+  }
+
+  /** A batch has ended. */
+  end(ticket: EndpointTicket, outcome: BatchOutcome, nowMs: number): void {
+    switch (outcome.kind) {
+      case "sent":
+      case "refused":
+        this.succeed();
+        return;
+      case "failed":
+        if (outcome.scope === "exporter") this.succeed();
+        else this.fail(ticket, { pace: outcome.pace, nowMs });
+        return;
+      case "passed":
+      case "unreadable":
+      case "gap":
+        this.abandon(ticket);
+        return;
+    }
   }
 
   /** The endpoint answered, whatever it said. */

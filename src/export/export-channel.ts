@@ -1,18 +1,12 @@
 /** The typed messages between the main thread and the export workers. Plain objects only: they are cloned. */
+import type { StreamLoss, StreamPlace } from "../core/stream-ledger.ts";
 import type { SharedFile } from "../log/shared-memory-storage.ts";
+import type { Slot } from "../log/slot-file.ts";
+import type { CursorPlace } from "./cursor-file.ts";
 import type { CursorRecord } from "./cursor-layout.ts";
 import type { PendingBatch } from "./delivery.ts";
 import type { SendFailure } from "./destinations/destination.ts";
 import type { DestinationSettings } from "./exporter-settings.ts";
-
-/** Where a worker finds an exporter's cursor. A `Memory` stream has none on disk. */
-export interface CursorPlace {
-  readonly streamDirectory: string;
-  readonly exporterId: string;
-}
-
-/** The two places in a cursor file. */
-export type CursorSlot = 0 | 1;
 
 /** One batch: read it, send it, account for the answer, write the cursor. */
 export interface BatchTask {
@@ -21,28 +15,41 @@ export interface BatchTask {
   readonly streamDirectory: string;
   readonly exporterId: string;
   readonly destination: DestinationSettings;
+  /** The start is settled by this task, which then sends nothing. */
+  readonly start: StartChange | undefined;
   readonly cursor: CursorRecord;
   /** What is left of a batch that was not settled by its first request. */
   readonly pending: PendingBatch | undefined;
-  readonly oldestSequence: number;
-  readonly syncedEndSequence: number;
+  readonly oldest: StreamPlace;
+  readonly syncedEnd: StreamPlace;
+  /** Why messages from the cursor up to the oldest are gone. */
+  readonly drops: readonly StreamLoss[];
   readonly messageCountMax: number;
   /** Smaller than the destination's own limit after a request that took too long. */
   readonly requestBytesMax: number;
   /** Gaps in the log were seen often enough to be believed: account for them and go on. */
   readonly acceptsGaps: boolean;
-  /** The slot of the cursor file that is written now; the other one holds the last synced value. */
-  readonly cursorSlot: CursorSlot;
-  /** What stands in `cursorSlot` wants a sync if this task takes longer; undefined if it is durable, or empty. */
+  /** As the task before left the cursor file. */
+  readonly syncedSlot: Slot | undefined;
+  /** What was written to it last wants a sync if this task takes longer; undefined if it is durable, or empty. */
   readonly syncAfterMs: number | undefined;
   /** The segments of a `Memory` stream; undefined for a stream on disk. */
   readonly memory: readonly SharedFile[] | undefined;
 }
 
+/** What is to be done about an exporter's start. */
+export interface StartChange {
+  readonly startSequence: number;
+  /** The configuration was given another start: the position moves there. Otherwise what lies below the start is skipped. */
+  readonly isMoved: boolean;
+  /** A known place up to which everything lies below the start, in case the log tells no more when it is looked at. */
+  readonly skippedTo: StreamPlace | undefined;
+}
+
 /** Makes written cursors durable. */
 export interface SyncTask {
   readonly kind: "sync";
-  readonly cursors: readonly CursorPlace[];
+  readonly cursors: readonly (CursorPlace & { readonly syncedSlot: Slot | undefined })[];
 }
 
 /** Removes the cursors of exporters that were taken out of their stream's definition. */
@@ -58,15 +65,24 @@ export interface BatchResult {
   readonly cursor: CursorRecord;
   readonly pending: PendingBatch | undefined;
   readonly outcome: BatchOutcome;
+  /** Whether the task was asked to settle a start, and has. */
+  readonly isStartSettled: boolean;
   /** Sequence numbers set aside by this task, and why the last of them. */
   readonly setAside: readonly number[];
   readonly setAsideError: string;
-  /** Whether the value before this batch became durable: the next write then goes to the other slot. */
-  readonly cursorSynced: boolean;
-  /** Whether a value was written after that: it wants a sync. */
-  readonly cursorWritten: boolean;
+  /** Of the cursor file; undefined for a Memory stream, which has none, and where it was not reached. */
+  readonly file: CursorFileState | undefined;
   /** Why the cursor could not be written; the next batch tries again. */
   readonly cursorError: string;
+}
+
+/** A cursor file as a task leaves it. */
+export interface CursorFileState {
+  readonly syncedSlot: Slot | undefined;
+  /** The newest record that is known to be on the medium by what this task did; undefined if it made none so. */
+  readonly durable: Pick<CursorRecord, "position" | "startSequence"> | undefined;
+  /** Nothing that was written waits for a sync. */
+  readonly isSynced: boolean;
 }
 
 /** `sent`: a request was answered; `failedMessages` of it go again. `passed`: there was nothing to send but an account moved. */
@@ -89,7 +105,9 @@ export type BatchOutcome =
 /** The answer to a sync or forget task. */
 export interface CursorsResult {
   readonly kind: "cursors";
-  /** Empty when all of it was done, and is durable. */
+  /** In the order of the task; undefined for what failed, and where there is no file. */
+  readonly files: readonly (CursorFileState | undefined)[];
+  /** The first failure, empty if all of it was done. */
   readonly error: string;
 }
 

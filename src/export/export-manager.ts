@@ -3,33 +3,33 @@ import type { Clock } from "../core/clock.ts";
 import { asMillraceError } from "../core/errors.ts";
 import { EXPORT_THREADS_DEFAULT, EXPORT_THREADS_MAX_DEFAULT } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
+import { systemTimers, type Timers } from "../core/timers.ts";
 import { Persistence, type ExportStatus, type StreamDefinition } from "../core/stream-definition.ts";
-import type { SharedFile } from "../log/shared-memory-storage.ts";
+import { STREAM_START } from "../core/stream-ledger.ts";
 import type { Storage } from "../log/storage.ts";
 import { EventName } from "../observe/events.ts";
 import type { Logger } from "../observe/logger.ts";
 import { ArrivalMarks } from "./arrival-marks.ts";
-import { CursorFile } from "./cursor-file.ts";
-import { newCursor } from "./cursor-layout.ts";
+import type { CursorPlace } from "./cursor-file.ts";
+import type { CursorRecord } from "./cursor-layout.ts";
 import { EndpointBackoff } from "./endpoint-backoff.ts";
 import { CursorKeeper } from "./cursor-keeper.ts";
-import type { BatchResult, BatchTask, CursorPlace, ExportResult } from "./export-channel.ts";
+import type { BatchResult, BatchTask, ExportResult } from "./export-channel.ts";
 import { ExportPool, type TaskPool } from "./export-pool.ts";
-import { Exporter, type ExportedStream, type ExporterLedger, type StoredCursor } from "./exporter.ts";
+import { Exporter, type ExportedStream, type ExporterLedger, type TaskStart } from "./exporter.ts";
 import { exporterSettingsOf, type ExporterSettings } from "./exporter-settings.ts";
+import type { ExportProgress } from "./live-account.ts";
 import { segmentsFrom } from "./memory-segments.ts";
-import { RunningWork } from "./running-work.ts";
+import type { ExportSource, SourceState } from "./export-source.ts";
+import { logOutcome } from "./outcome-log.ts";
+import { RunningWork, settledWithin } from "./running-work.ts";
 import { schedule } from "./scheduler.ts";
-
-export interface Timers {
-  /** Must not keep the process alive. */
-  setTimer(action: () => void, delayMs: number): () => void;
-}
 
 export interface ExportManagerOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly storage: Storage;
+  readonly storeDirectory: string;
   /** Batches at the same time. */
   readonly threadPoolSize?: number;
   /** Threads that they share: an upload mostly waits. */
@@ -39,37 +39,11 @@ export interface ExportManagerOptions {
   readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
   readonly timers?: Timers;
   readonly pool?: TaskPool;
-  /** Called after every batch of the stream. */
+  /** Called after every batch of the stream, and whenever a cursor of it has become durable. */
   readonly onStatusChange?: (streamId: string) => void;
+  /** Called when an exporter found nothing readable at a sequence number of the stream. */
+  readonly onGap?: (streamId: string, sequence: number) => void;
 }
-
-/** A stream that exporters may read. */
-export interface ExportSource {
-  readonly streamId: string;
-  readonly name: string;
-  readonly directory: string;
-  readonly definition: StreamDefinition;
-  /** The files of a `Memory` stream as they are now; a batch takes the few that it needs. */
-  readonly memory?: () => readonly SharedFile[];
-}
-
-interface SourceState {
-  readonly stream: ExportedStream;
-  readonly memory: (() => readonly SharedFile[]) | undefined;
-  exporters: Exporter[];
-  arrivals: ArrivalMarks | undefined;
-}
-
-const realTimers: Timers = {
-  setTimer(action, delayMs) {
-    const timer = setTimeout(action, delayMs);
-    timer.unref();
-    return () => clearTimeout(timer);
-  },
-};
-
-/** Timers of Node.js wrap to 1 ms above this. */
-const TIMER_MS_MAX = 2 ** 31 - 1;
 
 /** Decides on the main thread which exporter sends when, and keeps what is known of each; export workers do the rest. */
 export class ExportManager {
@@ -97,45 +71,68 @@ export class ExportManager {
     assert(threadPoolSize >= 1 && threadsMax >= 1, "an export pool has a slot and a thread");
     this.#options = options;
     this.#slots = threadPoolSize;
-    this.#timers = options.timers ?? realTimers;
+    this.#timers = options.timers ?? systemTimers;
     // One task more than slots: the sync of cursors must not wait for an upload.
     this.#pool =
       options.pool ??
       new ExportPool({
+        storeDirectory: options.storeDirectory,
         threadsMax: Math.min(threadsMax, threadPoolSize),
         tasksMax: threadPoolSize + 1,
         environment,
       });
     const { clock, logger } = options;
-    this.#keeper = new CursorKeeper({ pool: this.#pool, clock, logger, onDone: () => this.#queueWake() });
+    this.#keeper = new CursorKeeper({
+      storage: options.storage,
+      pool: this.#pool,
+      clock,
+      logger,
+      onSynced: ({ stream }) => options.onStatusChange?.(stream.streamId),
+      onDone: () => this.#queueWake(),
+    });
   }
 
   /** Reads the stream's cursors, or begins new ones. Nothing is sent before the first `onProgress`. */
-  addStream({ streamId, name, directory, definition, memory }: ExportSource): void {
+  addStream({ streamId, name, directory, definition, drops, memory }: ExportSource): void {
     assert(!this.#sources.has(streamId), `stream ${streamId} was added before`);
     const isMemory = definition.persistence === Persistence.Memory;
     assert(isMemory === (memory !== undefined), "a Memory stream, and no other, gives its chunks");
-    const stream = { streamId, name, directory, isMemory, oldestSequence: 0, syncedEndSequence: 0 };
+    const places = { oldest: STREAM_START, syncedEnd: STREAM_START, next: STREAM_START };
+    const stream = { streamId, name, directory, isMemory, drops, ...places };
     const source: SourceState = { stream, memory, exporters: [], arrivals: undefined };
     this.#sources.set(streamId, source);
-    source.exporters = exporterSettingsOf(definition).map((settings) => this.#addExporter(stream, settings));
+    const settings = exporterSettingsOf(definition);
+    source.exporters = settings.map((one) => {
+      // What a Memory stream held is gone after a restart, so a position in it means nothing.
+      const { exporterId } = one;
+      const stored = isMemory ? undefined : this.#keeper.read({ streamDirectory: directory, exporterId });
+      return this.#addExporter(stream, one, stored);
+    });
+    if (isMemory) return;
+    const orphans = this.#keeper.orphans(
+      directory,
+      settings.map(({ exporterId }) => exporterId),
+    );
+    this.#keeper.forget(orphans, Promise.resolve());
   }
 
-  /** Kept exporters (same kind and identifier) keep their position, new ones start, the others end and lose theirs. */
+  /**
+   * Kept exporters (same kind and identifier) keep their position unless their start is another; new ones begin, the others
+   * end and lose theirs.
+   */
   updateStream(streamId: string, definition: StreamDefinition): void {
     const source = this.#source(streamId);
     const before = new Map(source.exporters.map((exporter) => [exporter.settings.exporterId, exporter]));
     source.exporters = exporterSettingsOf(definition).map((settings) => {
       const kept = before.get(settings.exporterId);
-      if (kept === undefined) return this.#addExporter(source.stream, settings);
+      // Whatever a file holds belonged to another exporter of that name.
+      if (kept === undefined) return this.#addNew(source.stream, settings);
       before.delete(settings.exporterId);
       kept.configure(settings);
       return kept;
     });
     const places = [...before.values()].map((exporter) => this.#remove(exporter));
-    if (places.length > 0 && !source.stream.isMemory) {
-      void this.#keeper.forget(places, this.#batches.ofStream(streamId));
-    }
+    if (!source.stream.isMemory) this.#keeper.forget(places, this.#batches.ofStream(streamId));
     this.#queueWake();
   }
 
@@ -149,14 +146,15 @@ export class ExportManager {
     this.#queueWake();
   }
 
-  /** Exporters may read messages from `oldestSequence` up to, not including, `syncedEndSequence`. */
-  onProgress(
-    streamId: string,
-    { oldestSequence, syncedEndSequence }: { oldestSequence: number; syncedEndSequence: number },
-  ): void {
+  /** Exporters may read messages from the oldest up to, not including, the synced end. */
+  onProgress(streamId: string, progress: ExportProgress): void {
     const source = this.#source(streamId);
-    source.stream.oldestSequence = oldestSequence;
-    source.stream.syncedEndSequence = syncedEndSequence;
+    const { stream, exporters } = source;
+    const { oldestSequence, syncedEndSequence, nextSequence } = progress;
+    stream.oldest = { sequence: oldestSequence, payloadOffset: progress.oldestPayloadOffset };
+    stream.syncedEnd = { sequence: syncedEndSequence, payloadOffset: progress.syncedEndPayloadOffset };
+    stream.next = { sequence: nextSequence, payloadOffset: progress.nextPayloadOffset };
+    for (const exporter of exporters) exporter.noteProgress();
     if (source.arrivals === undefined) source.arrivals = new ArrivalMarks(syncedEndSequence);
     else source.arrivals.add(syncedEndSequence, this.#nowMs());
     this.#queueWake();
@@ -167,9 +165,24 @@ export class ExportManager {
     return this.#source(streamId).exporters.map((exporter) => exporter.status());
   }
 
-  /** The ledger of every exporter. */
+  /** The accounts of the stream's exporters, in the order of the definition. */
+  ledgers(streamId: string): ExporterLedger[] {
+    const wallMs = this.#wallMs();
+    return this.#source(streamId).exporters.map((exporter) => exporter.ledger(wallMs));
+  }
+
+  /** The account of every exporter. */
   snapshot(): ExporterLedger[] {
-    return [...this.#exporters.values()].map((exporter) => exporter.ledger());
+    const wallMs = this.#wallMs();
+    return [...this.#exporters.values()].map((exporter) => exporter.ledger(wallMs));
+  }
+
+  /** Below it no enabled exporter of the stream needs a message again, whatever happens; undefined where there is none. */
+  durablePosition(streamId: string): number | undefined {
+    const enabled = this.#source(streamId).exporters.filter(({ settings }) => !settings.disabled);
+    return enabled.length === 0
+      ? undefined
+      : Math.min(...enabled.map((exporter) => exporter.durablePosition));
   }
 
   /** Resolves when every message that exporters were told of is settled, but for those disabled or not available. */
@@ -187,42 +200,37 @@ export class ExportManager {
     const drained = (async () => {
       await this.#batches.all();
       await this.#keeper.settled();
-      await this.#keeper.syncAll(this.#exporters.values());
+      await this.#keeper.syncAll([...this.#exporters.values()]);
     })();
-    let cancel: () => void = () => undefined;
-    const deadline = new Promise<void>((resolve) => {
-      // Not the injected timers: those may let the process end, and this wait has to end.
-      const timer = setTimeout(resolve, deadlineMs);
-      cancel = () => clearTimeout(timer);
-    });
-    await Promise.race([drained, deadline]);
-    cancel();
+    await settledWithin(drained, deadlineMs);
     await this.#pool.close();
   }
 
-  #addExporter(stream: ExportedStream, settings: ExporterSettings): Exporter {
-    const exporter = new Exporter(stream, settings, this.#readCursor(stream, settings));
+  #addExporter(
+    stream: ExportedStream,
+    settings: ExporterSettings,
+    stored: CursorRecord | undefined,
+  ): Exporter {
+    const exporter = new Exporter(stream, settings, stored);
     this.#exporters.set(exporter.key, exporter);
     return exporter;
   }
 
-  #readCursor(
-    stream: ExportedStream,
-    { exporterId, startSequence, identifier }: ExporterSettings,
-  ): StoredCursor {
-    const fresh = { cursor: newCursor(startSequence), slot: undefined };
-    // What a Memory stream held is gone after a restart, so a position in it means nothing.
-    if (stream.isMemory) return fresh;
-    try {
-      const file = new CursorFile(this.#options.storage, { streamDirectory: stream.directory, exporterId });
-      file.close();
-      return file.record === undefined ? fresh : { cursor: file.record, slot: file.slot };
-    } catch (error) {
-      // Metadata never costs data: what cannot be read is sent again.
-      const reason = "cannot read the position: exporting from the start";
-      this.#warn(stream, { exporter: identifier, reason }, error);
-      return fresh;
-    }
+  /** One that the definition did not name before: a position that is stored under its identifier is of another. */
+  #addNew(stream: ExportedStream, settings: ExporterSettings): Exporter {
+    const exporter = this.#addExporter(stream, settings, undefined);
+    const { place } = exporter;
+    const begin = (): void => {
+      const left = stream.isMemory ? undefined : this.#keeper.read(place);
+      if (left !== undefined) exporter.supersede(left);
+      exporter.release();
+      this.#queueWake();
+    };
+    exporter.hold();
+    const forgetting = this.#keeper.forgetting(place);
+    if (forgetting === undefined) begin();
+    else void forgetting.then(begin);
+    return exporter;
   }
 
   #remove(exporter: Exporter): CursorPlace {
@@ -246,11 +254,12 @@ export class ExportManager {
     this.#cancelTimer = undefined;
     if (this.#isClosing) return;
     const nowMs = this.#nowMs();
+    const settleAtMs = this.#settleStarts(nowMs);
     const startAtMs = this.#startBatches(nowMs);
-    const syncAtMs = this.#keeper.syncWhenDue(this.#exporters.values(), nowMs);
-    const wakeAtMs = Math.min(startAtMs, syncAtMs);
+    const syncAtMs = this.#keeper.syncWhenDue([...this.#exporters.values()], nowMs);
+    const wakeAtMs = Math.min(settleAtMs, startAtMs, syncAtMs);
     if (Number.isFinite(wakeAtMs)) {
-      const delayMs = Math.min(TIMER_MS_MAX, Math.max(1, Math.ceil(wakeAtMs - nowMs)));
+      const delayMs = Math.max(1, Math.ceil(wakeAtMs - nowMs));
       this.#cancelTimer = this.#timers.setTimer(() => this.#queueWake(), delayMs);
     }
     if (this.#idleWaiters.length > 0 && this.#isIdle()) {
@@ -258,12 +267,29 @@ export class ExportManager {
     }
   }
 
+  /** Those that send nothing follow their start too: the account says what they will skip. @returns as `#startBatches` */
+  #settleStarts(nowMs: number): number {
+    let wakeAtMs = Infinity;
+    for (const exporter of this.#exporters.values()) {
+      if (!this.#mustSettle(exporter)) continue;
+      const startAtMs = exporter.mayStartAtMs();
+      if (startAtMs > nowMs) wakeAtMs = Math.min(wakeAtMs, startAtMs);
+      else if (this.#slotsFree > 0)
+        this.#start(exporter, exporter.startSettlement(this.#taskStart(exporter)));
+    }
+    return wakeAtMs;
+  }
+
+  #mustSettle({ stream, needsSettlement }: Exporter): boolean {
+    return needsSettlement && this.#source(stream.streamId).arrivals !== undefined;
+  }
+
   /** @returns when to look again, Infinity if only an event can change anything. */
   #startBatches(nowMs: number): number {
-    const slotsFree = this.#slots - this.#batchesInFlight;
+    const slotsFree = this.#slotsFree;
     if (slotsFree <= 0) return Infinity;
     const waiting = [...this.#exporters.values()].filter(
-      ({ canSend, pendingMessages }) => canSend && pendingMessages > 0,
+      ({ canSend, needsSettlement, pendingMessages }) => canSend && !needsSettlement && pendingMessages > 0,
     );
     const { start, wakeAtMs } = schedule({
       exporters: waiting.map((exporter) => exporter.schedulerView(this.#arrivalsOf(exporter))),
@@ -271,29 +297,37 @@ export class ExportManager {
       slotsFree,
       nowMs,
     });
-    for (const key of start) this.#startBatch(this.#exporters.get(key)!, nowMs);
+    for (const key of start) {
+      const exporter = this.#exporters.get(key)!;
+      this.#start(exporter, exporter.start(this.#endpoint(exporter).start(), this.#taskStart(exporter)));
+    }
     return wakeAtMs ?? Infinity;
   }
 
-  #startBatch(exporter: Exporter, nowMs: number): void {
-    const { stream } = exporter;
-    const ticket = this.#endpoint(exporter).start();
+  get #slotsFree(): number {
+    return this.#slots - this.#batchesInFlight;
+  }
+
+  #taskStart({ stream, nextSequence }: Exporter): TaskStart {
     const files = this.#source(stream.streamId).memory?.();
-    const task = exporter.start(ticket, {
-      nowMs,
-      wallMs: Math.max(0, Math.floor(this.#options.clock.nowMs())),
-      memory: files && segmentsFrom(files, Math.max(exporter.position, stream.oldestSequence)),
-    });
+    return {
+      nowMs: this.#nowMs(),
+      wallMs: this.#wallMs(),
+      memory: files && segmentsFrom(files, nextSequence),
+    };
+  }
+
+  #start(exporter: Exporter, task: BatchTask): void {
     this.#batchesInFlight += 1;
     const ended = this.#runBatch(exporter, task).finally(() => {
       this.#batchesInFlight -= 1;
       this.#queueWake();
     });
-    this.#batches.add(stream.streamId, ended);
+    this.#batches.add(exporter.stream.streamId, ended);
   }
 
   async #runBatch(exporter: Exporter, task: BatchTask): Promise<void> {
-    const { random, logger, onStatusChange } = this.#options;
+    const { random, logger, onStatusChange, onGap } = this.#options;
     const before = exporter.status().errorMessage;
     let result: ExportResult;
     try {
@@ -301,60 +335,27 @@ export class ExportManager {
     } catch (error) {
       // Its thread died; at the end of the process they all do.
       const ticket = exporter.lose(asMillraceError(error).message, { nowMs: this.#nowMs(), random });
-      this.#endpoint(exporter).abandon(ticket);
+      if (ticket !== undefined) this.#endpoint(exporter).abandon(ticket);
       if (!this.#isClosing) logger.warn(EventName.WorkerDied, { stream: exporter.stream.name }, error);
       return;
     }
     assert(result.kind === "batch", "a batch task has a batch result");
     this.#finishBatch(exporter, result);
-    this.#tell(exporter, result, before);
+    logOutcome(logger, exporter, { result, before });
+    if (result.outcome.kind === "gap") onGap?.(exporter.stream.streamId, result.outcome.fromSequence);
     if (!exporter.isRemoved) onStatusChange?.(exporter.stream.streamId);
   }
 
   #finishBatch(exporter: Exporter, result: BatchResult): void {
     const nowMs = this.#nowMs();
-    const endpoint = this.#endpoint(exporter);
     const ticket = exporter.finish(result, { nowMs, random: this.#options.random });
-    const { outcome } = result;
-    switch (outcome.kind) {
-      case "sent":
-      case "refused":
-        endpoint.succeed();
-        return;
-      case "failed":
-        if (outcome.scope === "exporter") endpoint.succeed();
-        else endpoint.fail(ticket, { pace: outcome.pace, nowMs });
-        return;
-      case "passed":
-      case "unreadable":
-      case "gap":
-        endpoint.abandon(ticket);
-        return;
-    }
-  }
-
-  /** An error that lasts is told once, and its end too. */
-  #tell(exporter: Exporter, { setAside, setAsideError }: BatchResult, before: string): void {
-    const { logger } = this.#options;
-    const { errorMessage, exportConfigIdentifier } = exporter.status();
-    const fields = { stream: exporter.stream.name, exporter: exportConfigIdentifier };
-    if (setAside.length > 0) {
-      const [sequence = 0] = setAside;
-      logger.warn(EventName.ExportSetAside, {
-        ...fields,
-        sequence,
-        count: setAside.length,
-        reason: setAsideError,
-      });
-    } else if (errorMessage !== "" && errorMessage !== before) {
-      logger.warn(EventName.ExportFailed, { ...fields, reason: errorMessage });
-    } else if (errorMessage === "" && before !== "") logger.info(EventName.ExportRestored, fields);
+    if (ticket !== undefined) this.#endpoint(exporter).end(ticket, result.outcome, nowMs);
   }
 
   #isIdle(): boolean {
     if (this.#batchesInFlight > 0) return false;
     return [...this.#exporters.values()].every(
-      ({ canSend, pendingMessages }) => !canSend || pendingMessages === 0,
+      (exporter) => !this.#mustSettle(exporter) && (!exporter.canSend || exporter.pendingMessages === 0),
     );
   }
 
@@ -379,11 +380,11 @@ export class ExportManager {
     return source;
   }
 
-  #nowMs(): number {
-    return this.#options.clock.monotonicMs();
+  #wallMs(): number {
+    return Math.max(0, Math.floor(this.#options.clock.nowMs()));
   }
 
-  #warn({ name }: ExportedStream, fields: { exporter?: string; reason: string }, error?: unknown): void {
-    this.#options.logger.warn(EventName.ExportFailed, { stream: name, ...fields }, error);
+  #nowMs(): number {
+    return this.#options.clock.monotonicMs();
   }
 }

@@ -10,6 +10,7 @@ export interface TaskPool {
 }
 
 interface ExportPoolOptions {
+  readonly storeDirectory: string;
   readonly threadsMax: number;
   /** Tasks at the same time over all threads. The caller never has more under way, so nothing ever queues here. */
   readonly tasksMax: number;
@@ -51,7 +52,7 @@ export class ExportPool implements TaskPool {
 
   async #start(): Promise<Piscina<ExportTask, ExportResult>> {
     const { Piscina } = await import("piscina");
-    const { threadsMax, tasksMax, environment } = this.#options;
+    const { threadsMax, tasksMax, environment, storeDirectory } = this.#options;
     return new Piscina<ExportTask, ExportResult>({
       filename: new URL("./export-worker.js", import.meta.url).href,
       atomics: "disabled",
@@ -60,6 +61,7 @@ export class ExportPool implements TaskPool {
       concurrentTasksPerWorker: Math.ceil(tasksMax / threadsMax),
       idleTimeout: EXPORT_THREAD_IDLE_MS_MAX,
       recordTiming: false,
+      argv: [storeDirectory],
       ...(environment === undefined ? {} : { env: { ...environment } }),
     });
   }

@@ -1,38 +1,44 @@
 import type { Clock } from "../core/clock.ts";
+import { textOf } from "../core/errors.ts";
+import { systemTimers, type Timers } from "../core/timers.ts";
 import type { DestinationKind } from "../core/stream-definition.ts";
+import type { Slot } from "../log/slot-file.ts";
 import type { Storage } from "../log/storage.ts";
-import { readAgain, readBatch, type MessageReader, type ReadGap } from "./batch-reader.ts";
-import { CursorFile, otherSlot } from "./cursor-file.ts";
-import { LossReason, type CursorRecord } from "./cursor-layout.ts";
-import { fold, nextGroup, settle, type PendingBatch, type PendingEntry } from "./delivery.ts";
-import type { Destination, DestinationLimits, ExportRecord } from "./destinations/destination.ts";
+import { readBatch, type MessageReader, type ReadGap } from "./batch-reader.ts";
+import { CursorFile, type CursorPlace } from "./cursor-file.ts";
+import type { CursorRecord } from "./cursor-layout.ts";
+import { DelayedSync, stateOf, writeCursor } from "./cursor-writing.ts";
+import { fold, nextGroup, settle, withoutStuck, type PendingBatch } from "./delivery.ts";
+import type { Destination, ExportRecord } from "./destinations/destination.ts";
 import type {
   BatchOutcome,
   BatchResult,
   BatchTask,
-  CursorPlace,
   CursorsResult,
   ExportResult,
   ExportTask,
+  StartChange,
 } from "./export-channel.ts";
+import { resumeBatch, type PreparedRequest } from "./resumed-batch.ts";
+import { settleStart } from "./start-settlement.ts";
 
 export interface ExportRunnerOptions {
   readonly storage: Storage;
   readonly clock: Clock;
+  /** This machine's by default. */
+  readonly timers?: Timers;
   /** Called once per kind; the destination is kept. */
   readonly loadDestination: (kind: DestinationKind) => Promise<Destination>;
   /** A reader of the committed messages of the task's stream. */
   readonly openReader: (task: BatchTask) => MessageReader;
 }
 
-/** One request, ready to go. */
-interface Prepared {
-  readonly kind: "batch";
-  readonly pending: PendingBatch;
-  readonly group: readonly PendingEntry[];
-  readonly records: readonly ExportRecord[];
-  readonly tooLarge: readonly number[];
-  readonly tooLargeError: string;
+/** Where an exporter stands when a task begins. */
+interface ExporterState {
+  readonly cursor: CursorRecord;
+  readonly pending: PendingBatch | undefined;
+  /** The main thread does not know of it yet. */
+  readonly isNewer: boolean;
 }
 
 /**
@@ -61,48 +67,78 @@ export class ExportRunner {
   async #runBatch(task: BatchTask): Promise<BatchResult> {
     let file: CursorFile | undefined;
     try {
-      file = task.memory === undefined ? new CursorFile(this.#options.storage, task) : undefined;
+      const { storage } = this.#options;
+      file = task.memory === undefined ? new CursorFile(storage, task, task.syncedSlot) : undefined;
       // A thread that died after its cursor write left a newer record than the one that main knows.
       const stored = file?.record;
-      const isNewer = stored !== undefined && stored.position > task.cursor.position;
-      const cursor = isNewer ? stored : task.cursor;
-      return await this.#send(task, cursor, isNewer ? undefined : task.pending, file);
+      const isNewer = stored !== undefined && stored.revision > task.cursor.revision;
+      const state = isNewer
+        ? { cursor: stored, pending: undefined, isNewer }
+        : { cursor: task.cursor, pending: task.pending, isNewer };
+      return task.start === undefined
+        ? await this.#send(task, state, file)
+        : this.#settleStart(task, task.start, state, file);
     } catch (error) {
-      return unsent(task.cursor, task.pending, { kind: "unreadable", error: textOf(error) });
+      return unsent(task, { kind: "unreadable", error: textOf(error) });
     } finally {
       file?.close();
     }
   }
 
-  async #send(
+  #settleStart(
     task: BatchTask,
-    cursor: CursorRecord,
-    pending: PendingBatch | undefined,
+    { startSequence, isMoved, skippedTo }: StartChange,
+    state: ExporterState,
     file: CursorFile | undefined,
-  ): Promise<BatchResult> {
+  ): BatchResult {
+    const { cursor, pending, isNewer } = state;
+    const settled = settleStart(cursor, pending, {
+      startSequence,
+      // The thread that died may have been about this very move.
+      isMoved: isNewer ? cursor.startSequence !== startSequence : isMoved,
+      skippedTo,
+      oldest: task.oldest,
+      end: task.syncedEnd,
+      drops: task.drops,
+      reader: this.#options.openReader(task),
+      acceptsGaps: task.acceptsGaps,
+      nowMs: this.#wallMs(),
+    });
+    if (settled.kind === "gap") return unsent(state, settled);
+    const written = writeCursor(file, { before: cursor, after: settled.cursor, synced: undefined });
+    const { pending: left } = settled;
+    const nothing = { setAside: [], setAsideError: "" };
+    return { ...written, ...nothing, pending: left, outcome: { kind: "passed" }, isStartSettled: true };
+  }
+
+  async #send(task: BatchTask, state: ExporterState, file: CursorFile | undefined): Promise<BatchResult> {
+    const { cursor, pending } = state;
     const destination = await this.#destination(task.destination.kind);
     const prepared = this.#prepare(task, cursor, pending, destination);
-    if (prepared.kind === "gap") return unsent(cursor, pending, prepared);
+    if (prepared.kind === "gap") return unsent(state, prepared);
     const { group, records, tooLarge, tooLargeError } = prepared;
-    const sync = new DelayedSync(file, task.syncAfterMs);
+    const sync = new DelayedSync(file, task.syncAfterMs, this.#options.timers ?? systemTimers);
     if (group.length === 0) {
-      const folded = fold(cursor, prepared.pending, this.#wallMs());
-      const written = writeCursor(file, task, {
-        before: cursor,
-        after: folded.cursor,
-        isSynced: await sync.end(),
-      });
+      const folded = withoutStuck(fold(cursor, prepared.pending, this.#wallMs()));
+      const change = { before: cursor, after: folded.cursor, synced: await sync.end() };
       const told = { setAside: tooLarge, setAsideError: tooLargeError };
-      return { ...written, ...told, pending: folded.pending, outcome: { kind: "passed" } };
+      return {
+        ...writeCursor(file, change),
+        ...told,
+        pending: folded.pending,
+        outcome: { kind: "passed" },
+        isStartSettled: false,
+      };
     }
     const answer = await destination.send(task.destination, records);
-    const isSynced = await sync.end();
+    const synced = await sync.end();
     const settled = settle(cursor, prepared.pending, { group, outcome: answer, nowMs: this.#wallMs() });
     const isKept = settled.cursor.position > cursor.position || settled.pending !== undefined;
     return {
-      ...writeCursor(file, task, { before: cursor, after: settled.cursor, isSynced }),
+      ...writeCursor(file, { before: cursor, after: settled.cursor, synced }),
       pending: settled.pending,
       outcome: outcomeOf(answer, records),
+      isStartSettled: false,
       // A batch that is read anew judges its messages anew.
       setAside: [...(isKept ? tooLarge : []), ...settled.setAside].sort((one, other) => one - other),
       setAsideError: settled.setAside.length > 0 && answer.kind === "refused" ? answer.error : tooLargeError,
@@ -115,13 +151,15 @@ export class ExportRunner {
     cursor: CursorRecord,
     pending: PendingBatch | undefined,
     { limits }: Destination,
-  ): Prepared | ReadGap {
+  ): PreparedRequest | ReadGap {
     const reader = this.#options.openReader(task);
-    if (pending !== undefined) return prepareAgain(reader, task, pending, limits);
+    if (pending !== undefined) return resumeBatch(reader, task, { pending, limits });
     const batch = readBatch(reader, {
-      position: cursor.position,
-      oldestSequence: task.oldestSequence,
-      endSequence: task.syncedEndSequence,
+      from: { sequence: cursor.position, payloadOffset: cursor.payloadOffset },
+      oldest: task.oldest,
+      end: task.syncedEnd,
+      drops: task.drops,
+      startSequence: cursor.startSequence,
       messageCountMax: task.messageCountMax,
       requestBytesMax: task.requestBytesMax,
       limits,
@@ -134,21 +172,23 @@ export class ExportRunner {
   }
 
   async #eachCursor(
-    places: readonly CursorPlace[],
+    places: readonly (CursorPlace & { readonly syncedSlot?: Slot | undefined })[],
     act: (file: CursorFile) => void | Promise<void>,
   ): Promise<CursorsResult> {
     const outcomes = await Promise.allSettled(
       places.map(async (place) => {
-        const file = new CursorFile(this.#options.storage, place);
+        const file = new CursorFile(this.#options.storage, place, place.syncedSlot);
         try {
           await act(file);
+          return stateOf(file, file.isSynced ? file.record : undefined);
         } finally {
           file.close();
         }
       }),
     );
+    const files = outcomes.map((outcome) => (outcome.status === "fulfilled" ? outcome.value : undefined));
     const failed = outcomes.find((outcome) => outcome.status === "rejected");
-    return { kind: "cursors", error: failed === undefined ? "" : textOf(failed.reason) };
+    return { kind: "cursors", files, error: failed === undefined ? "" : textOf(failed.reason) };
   }
 
   #destination(kind: DestinationKind): Promise<Destination> {
@@ -167,110 +207,16 @@ export class ExportRunner {
   }
 }
 
-/** The first messages that fit a request of `bytesMax`, at least one. */
-function withinBytes(
-  group: readonly PendingEntry[],
-  bytesMax: number,
-  overheadBytes: number,
-): PendingEntry[] {
-  let bytes = 0;
-  return group.filter((entry, index) => {
-    bytes += entry.bytes + overheadBytes;
-    return index === 0 || bytes <= bytesMax;
-  });
-}
-
-/** Reads the next group of a batch that was sent in part. What retention took meanwhile is accounted for. */
-function prepareAgain(
-  reader: MessageReader,
-  task: BatchTask,
-  pending: PendingBatch,
-  { recordOverheadBytes }: DestinationLimits,
-): Prepared | ReadGap {
-  const group = withinBytes(nextGroup(pending), task.requestBytesMax, recordOverheadBytes);
-  const isGone = ({ sequence }: PendingEntry): boolean => sequence < task.oldestSequence;
-  const present = group.filter((entry) => !isGone(entry));
-  const again = present.length === 0 ? new Map<number, ExportRecord>() : readAgain(reader, present);
-  const records: ExportRecord[] = [];
-  const lost = new Map<number, LossReason>();
-  for (const entry of group) {
-    const record = again.get(entry.sequence);
-    if (record !== undefined) records.push(record);
-    else if (isGone(entry)) lost.set(entry.sequence, LossReason.Overwritten);
-    else if (task.acceptsGaps) lost.set(entry.sequence, LossReason.Corrupt);
-    else {
-      const error = `message ${entry.sequence} is damaged or missing in the log`;
-      return { kind: "gap", fromSequence: entry.sequence, error };
-    }
-  }
-  const entries = pending.entries.map((entry) => ({
-    ...entry,
-    fate: lost.get(entry.sequence) ?? entry.fate,
-  }));
-  return {
-    kind: "batch",
-    pending: { ...pending, entries, suspects: Math.max(0, pending.suspects - lost.size) },
-    group: group.filter((entry) => !lost.has(entry.sequence)),
-    records,
-    tooLarge: [],
-    tooLargeError: "",
-  };
-}
-
-/** Syncs the cursor file while the destination answers, if that takes so long that the sync falls due. */
-class DelayedSync {
-  readonly #timer: NodeJS.Timeout | undefined;
-  #running: Promise<boolean> | undefined;
-
-  constructor(file: CursorFile | undefined, afterMs: number | undefined) {
-    if (file === undefined || afterMs === undefined) return;
-    const start = (): void => {
-      this.#running = file.sync().then(
-        () => true,
-        // Not durable: the slot stays the one to be written, and the next sync is asked for as before.
-        () => false,
-      );
-    };
-    if (afterMs <= 0) start();
-    else this.#timer = setTimeout(start, afterMs);
-  }
-
-  /** @returns whether what was written before is durable. */
-  async end(): Promise<boolean> {
-    clearTimeout(this.#timer);
-    return (await this.#running) ?? false;
-  }
-}
-
-/** Writes the cursor if it moved. A failure is told and not thrown: the batch was accepted all the same. */
-function writeCursor(
-  file: CursorFile | undefined,
-  { cursorSlot }: BatchTask,
-  { before, after, isSynced }: { before: CursorRecord; after: CursorRecord; isSynced: boolean },
-): Pick<BatchResult, "kind" | "cursor" | "cursorSynced" | "cursorWritten" | "cursorError"> {
-  const result = {
-    kind: "batch",
-    cursor: after,
-    cursorSynced: isSynced,
-    cursorWritten: false,
-    cursorError: "",
-  } as const;
-  if (file === undefined || after.position === before.position) return result;
-  try {
-    file.write(after, isSynced ? otherSlot(cursorSlot) : cursorSlot);
-    return { ...result, cursorWritten: true };
-  } catch (error) {
-    return { ...result, cursorError: textOf(error) };
-  }
-}
-
-function unsent(cursor: CursorRecord, pending: PendingBatch | undefined, outcome: BatchOutcome): BatchResult {
+function unsent(
+  { cursor, pending }: Pick<BatchTask, "cursor" | "pending">,
+  outcome: BatchOutcome,
+): BatchResult {
   const nothing = {
     setAside: [],
     setAsideError: "",
-    cursorSynced: false,
-    cursorWritten: false,
+    file: undefined,
     cursorError: "",
+    isStartSettled: false,
   };
   return { kind: "batch", cursor, pending, outcome, ...nothing };
 }
@@ -289,8 +235,4 @@ function outcomeOf(
     failedMessages: failed.size,
     error: answer.error,
   };
-}
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

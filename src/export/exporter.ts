@@ -1,20 +1,19 @@
 import { assert } from "../core/assert.ts";
 import type { Random } from "../core/random.ts";
 import type { ExportStatus } from "../core/stream-definition.ts";
-import {
-  CURSOR_SYNC_INTERVAL_MS,
-  EXPORT_REQUEST_BYTES_MAX,
-  EXPORT_REQUEST_BYTES_MIN,
-  EXPORT_SLOW_RETRY_MS,
-} from "../core/limits.ts";
+import type { StreamLoss, StreamPlace } from "../core/stream-ledger.ts";
 import type { SharedFile } from "../log/shared-memory-storage.ts";
+import type { Slot } from "../log/slot-file.ts";
 import type { ArrivalMarks } from "./arrival-marks.ts";
-import { otherSlot } from "./cursor-file.ts";
-import type { CursorRecord, LossRange } from "./cursor-layout.ts";
-import { nextGroup, type PendingBatch } from "./delivery.ts";
-import { backoffDelayMs, type EndpointTicket } from "./endpoint-backoff.ts";
-import type { BatchOutcome, BatchResult, BatchTask, CursorPlace, CursorSlot } from "./export-channel.ts";
+import type { CursorPlace } from "./cursor-file.ts";
+import { CursorFileKnowledge } from "./cursor-file-knowledge.ts";
+import { newCursor, type CursorRecord } from "./cursor-layout.ts";
+import { isOpen, nextGroup, type PendingBatch } from "./delivery.ts";
+import type { EndpointTicket } from "./endpoint-backoff.ts";
+import type { BatchResult, BatchTask, CursorFileState, StartChange } from "./export-channel.ts";
+import { ExporterPace } from "./exporter-pace.ts";
 import { isAvailable, type ExporterSettings } from "./exporter-settings.ts";
+import { liveAccount, type LiveAccount } from "./live-account.ts";
 import type { SchedulerExporter } from "./scheduler.ts";
 
 /** What exporters know of their stream. */
@@ -23,12 +22,16 @@ export interface ExportedStream {
   readonly name: string;
   readonly directory: string;
   readonly isMemory: boolean;
-  oldestSequence: number;
-  syncedEndSequence: number;
+  /** What is gone from its front, oldest first and without holes (core/stream-ledger.ts). */
+  readonly drops: () => readonly StreamLoss[];
+  oldest: StreamPlace;
+  /** Exporters may read below. */
+  syncedEnd: StreamPlace;
+  next: StreamPlace;
 }
 
-/** The account of one exporter: where every message of the stream went, in messages and, where known, payload bytes. */
-export interface ExporterLedger {
+/** The account of one exporter. */
+export interface ExporterLedger extends LiveAccount {
   readonly streamId: string;
   readonly streamName: string;
   readonly exporterId: string;
@@ -37,36 +40,31 @@ export interface ExporterLedger {
   readonly priority: number;
   readonly disabled: boolean;
   readonly position: number;
-  readonly exportedMessages: number;
-  readonly exportedBytes: number;
-  /** Stored, synced, and not yet accounted for. */
-  readonly pendingMessages: number;
-  readonly setAsideMessages: number;
-  readonly setAsideBytes: number;
-  /** Includes what retention took from under a cursor that has not passed it yet. */
-  readonly overwrittenMessages: number;
-  readonly corruptMessages: number;
-  /** Below the start that the configuration names. */
-  readonly skippedMessages: number;
+  /** Whatever happens, it does not need messages below this again. */
+  readonly durablePosition: number;
   /** The cursor stands above the end of the log by so many messages: the log lost some that were exported. */
   readonly aheadOfLogMessages: number;
-  /** The newest losses, oldest first. */
-  readonly losses: readonly LossRange[];
   readonly errorMessage: string;
   readonly inFlight: boolean;
 }
 
-/** What was found on disk; no slot if there was nothing. */
-export interface StoredCursor {
-  readonly cursor: CursorRecord;
-  readonly slot: CursorSlot | undefined;
+/** When a task begins, and the segments of a Memory stream that it may read. */
+export interface TaskStart {
+  readonly nowMs: number;
+  readonly wallMs: number;
+  readonly memory: readonly SharedFile[] | undefined;
 }
 
-/** A gap is believed when it was seen so often, over growing delays: a look may fail for want of descriptors, say. */
-const GAP_LOOKS_MAX = 5;
-
-/** Refused requests in a row that bisection needs to find one message; only beyond them the delays grow. */
-const REFUSALS_WITHOUT_GROWTH = 16;
+/** What is under way for an exporter. */
+interface Flight {
+  /** Undefined for a task that asks no destination. */
+  readonly ticket: EndpointTicket | undefined;
+  readonly moveCount: number;
+  /** The oldest message when it began: what is in the batch may be gone from the log since, and is not lost for that. */
+  readonly oldest: StreamPlace;
+  /** Messages from here on are not part of it. */
+  readonly endSequence: number;
+}
 
 /** The main thread's half of one exporter: what is settled, what is in flight, when it may try again. */
 export class Exporter {
@@ -74,33 +72,32 @@ export class Exporter {
   readonly key: string;
   #settings: ExporterSettings;
   #cursor: CursorRecord;
-  #pending: PendingBatch | undefined;
-  #ticket: EndpointTicket | undefined;
-  #inFlightEnd = 0;
+  #batch: PendingBatch | undefined;
+  #flight: Flight | undefined;
+  /** The oldest message when a task began that was lost: what it has settled shows with the next one. */
+  #inDoubtFrom: StreamPlace | undefined;
   #errorMessage: string;
   #lastAttemptTimeMs: number;
   #lastStartMs = -Infinity;
-  #notBeforeMs = -Infinity;
-  #failures = 0;
-  #refusals = 0;
-  #requestBytesMax = EXPORT_REQUEST_BYTES_MAX;
-  #gap = { fromSequence: -1, looks: 0 };
-  #cursorSlot: CursorSlot;
-  /** The file is as an earlier process left it, perhaps without a sync. */
-  #isInherited: boolean;
-  /** When the cursor file was first written after its last sync, monotonic; undefined when it is durable. */
-  #unsyncedSinceMs: number | undefined;
-  #isSyncing = false;
+  readonly #pace = new ExporterPace();
+  /** The configuration was given another start, and the cursor has not followed. */
+  #isMoveDue: boolean;
+  #moveCount = 0;
+  /** Up to where everything is skipped for a start that the stream had not reached. */
+  #skippedTo: StreamPlace | undefined;
+  readonly #file: CursorFileKnowledge;
+  #isHeld = false;
   isRemoved = false;
 
-  constructor(stream: ExportedStream, settings: ExporterSettings, { cursor, slot }: StoredCursor) {
+  /** `stored` is the cursor that was found on disk. */
+  constructor(stream: ExportedStream, settings: ExporterSettings, stored: CursorRecord | undefined) {
     this.stream = stream;
-    this.#cursorSlot = slot ?? 0;
-    this.#isInherited = slot !== undefined;
     this.key = `${stream.streamId}/${settings.exporterId}`;
     this.#settings = settings;
-    this.#cursor = cursor;
-    this.#lastAttemptTimeMs = cursor.lastAcceptedTimeMs;
+    this.#cursor = stored ?? newCursor(settings.startSequence);
+    this.#isMoveDue = this.#cursor.startSequence !== settings.startSequence;
+    this.#file = new CursorFileKnowledge(this.#cursor, { isStored: stored !== undefined });
+    this.#lastAttemptTimeMs = this.#cursor.lastAcceptedTimeMs;
     this.#errorMessage = isAvailable(settings.destination.kind)
       ? ""
       : `destination ${settings.destination.kind} is not available in this version`;
@@ -114,230 +111,256 @@ export class Exporter {
     return { streamDirectory: this.stream.directory, exporterId: this.#settings.exporterId };
   }
 
-  get position(): number {
-    return this.#cursor.position;
+  /** Where the next task reads first. */
+  get nextSequence(): number {
+    const start = this.#isMoveDue ? this.#settings.startSequence : this.#cursor.startSequence;
+    const from = this.needsSettlement ? start : this.#cursor.position;
+    return Math.max(from, this.stream.oldest.sequence);
+  }
+
+  /** Whatever happens, it does not need messages below this again. */
+  get durablePosition(): number {
+    const durable = this.stream.isMemory ? this.#cursor : this.#file.durable;
+    const passed = Math.min(passedBy(durable), passedBy(this.#cursor));
+    return this.#isMoveDue ? Math.min(passed, this.#settings.startSequence) : passed;
   }
 
   get inFlight(): boolean {
-    return this.#ticket !== undefined;
+    return this.#flight !== undefined;
   }
 
-  /** A kept exporter keeps its position; what is in flight ends under the old settings. */
+  /** Whether a task has the exporter, or its cursor file. */
+  get #isBusy(): boolean {
+    return this.inFlight || this.#file.isSyncing || this.#isHeld;
+  }
+
+  /** A kept exporter keeps its position unless its start is another; what is in flight ends under the old settings. */
   configure(settings: ExporterSettings): void {
     assert(settings.exporterId === this.#settings.exporterId, "an exporter keeps its id");
+    if (settings.startSequence !== this.#settings.startSequence) {
+      this.#isMoveDue = true;
+      this.#moveCount += 1;
+    }
     this.#settings = settings;
+  }
+
+  /** Nothing starts until `release`: what is left of an exporter of the same identifier is being removed. */
+  hold(): void {
+    this.#isHeld = true;
+  }
+
+  release(): void {
+    this.#isHeld = false;
+  }
+
+  /** A record on disk that is not this exporter's, and could not be removed, must not pass for one that it has not heard of. */
+  supersede({ revision }: CursorRecord): void {
+    assert(this.#cursor.revision === 0 && !this.inFlight, "an exporter that has not begun");
+    this.#cursor = { ...this.#cursor, revision: revision + 1 };
+  }
+
+  /** The stream's places have moved. */
+  noteProgress(): void {
+    const { position, startSequence } = this.#cursor;
+    // What is not durable may still go, and its numbers come again: until then it is pending.
+    const { syncedEnd } = this.stream;
+    const isShort = position < startSequence && syncedEnd.sequence <= startSequence;
+    if (isShort && !this.#isMoveDue && !this.inFlight) this.#skippedTo = syncedEnd;
   }
 
   /** When what was written last should be durable; Infinity if it is, or if a batch in flight sees to it. */
   get syncDueMs(): number {
-    if (this.#unsyncedSinceMs === undefined || this.inFlight || this.#isSyncing) return Infinity;
-    return this.#unsyncedSinceMs + CURSOR_SYNC_INTERVAL_MS;
+    return this.#isBusy ? Infinity : this.#file.syncDueMs;
   }
 
   /** No batch may start until `finishSync`: only one task at a time has the cursor file. */
-  startSync(): void {
-    assert(!this.inFlight && !this.#isSyncing, "one task at a time has a cursor file");
-    this.#isSyncing = true;
+  startSync(): CursorPlace & { readonly syncedSlot: Slot | undefined } {
+    assert(!this.#isBusy, "one task at a time has a cursor file");
+    this.#file.isSyncing = true;
+    return { ...this.place, syncedSlot: this.#file.syncedSlot };
   }
 
-  finishSync({ isSynced, nowMs }: { isSynced: boolean; nowMs: number }): void {
-    this.#isSyncing = false;
-    if (isSynced) this.#synced();
-    else this.#unsyncedSinceMs = nowMs;
-  }
-
-  #synced(): void {
-    this.#unsyncedSinceMs = undefined;
-    this.#isInherited = false;
-    this.#cursorSlot = otherSlot(this.#cursorSlot);
+  /** @returns whether more of it is durable now than before */
+  finishSync(state: CursorFileState | undefined, nowMs: number): boolean {
+    this.#file.isSyncing = false;
+    if (state === undefined) this.#file.lose(nowMs);
+    else this.#file.learn(state, nowMs);
+    return state?.durable !== undefined;
   }
 
   get canSend(): boolean {
     return !this.#settings.disabled && isAvailable(this.#settings.destination.kind);
   }
 
+  /** Whether a task has to look at the position that sends nothing: it follows a start, or a lost task may have moved it. */
+  get needsSettlement(): boolean {
+    const { position, startSequence } = this.#cursor;
+    // With something to send, the next batch finds out what became of the lost one.
+    if (this.#isMoveDue || (this.#inDoubtFrom !== undefined && this.pendingMessages === 0)) return true;
+    const { syncedEnd } = this.stream;
+    return this.#batch === undefined && position < startSequence && startSequence < syncedEnd.sequence;
+  }
+
+  mayStartAtMs(): number {
+    return this.#isBusy ? Infinity : this.#pace.notBeforeMs;
+  }
+
   /** Messages that are stored, may be sent and were not settled. */
   get pendingMessages(): number {
-    const { oldestSequence, syncedEndSequence } = this.stream;
-    if (this.#pending === undefined) {
-      return Math.max(0, syncedEndSequence - Math.max(this.#cursor.position, oldestSequence));
+    const { oldest, syncedEnd } = this.stream;
+    const { position, startSequence } = this.#cursor;
+    if (this.#batch === undefined) {
+      return Math.max(0, syncedEnd.sequence - Math.max(position, startSequence, oldest.sequence));
     }
-    const open = this.#pending.entries.filter(({ fate }) => fate === "waiting" || fate === "parked");
-    const behind = syncedEndSequence - Math.max(this.#pending.endSequence, oldestSequence);
-    return open.length + Math.max(0, behind);
+    const behind = syncedEnd.sequence - Math.max(this.#batch.end.sequence, oldest.sequence);
+    return this.#batch.entries.filter(isOpen).length + Math.max(0, behind);
   }
 
   schedulerView(arrivals: ArrivalMarks): SchedulerExporter {
     const { batchSize, batchIntervalMs } = this.#settings;
-    const { oldestSequence } = this.stream;
     const pending = this.pendingMessages;
-    const next = this.#pending === undefined ? Math.min(batchSize, pending) : nextGroup(this.#pending).length;
-    const first = Math.max(this.#cursor.position, oldestSequence, this.inFlight ? this.#inFlightEnd : 0);
+    const next = this.#batch === undefined ? Math.min(batchSize, pending) : nextGroup(this.#batch).length;
+    const first = Math.max(this.nextSequence, this.#flight?.endSequence ?? 0);
     return {
       key: this.key,
       priority: this.#settings.priority,
       endpoint: this.#settings.endpoint,
       disabled: !this.canSend,
-      inFlight: this.inFlight || this.#isSyncing,
+      inFlight: this.#isBusy,
       backlogMessages: this.inFlight ? pending - next : pending,
       nextBatchMessages: next,
       batchSize,
       batchIntervalMs,
       oldestArrivalMs: batchIntervalMs === undefined ? -Infinity : arrivals.arrivalMs(first),
-      resumesBatch: this.#pending !== undefined,
-      notBeforeMs: this.#notBeforeMs,
+      resumesBatch: this.#batch !== undefined,
+      notBeforeMs: this.#pace.notBeforeMs,
       lastStartMs: this.#lastStartMs,
     };
   }
 
-  start(
-    ticket: EndpointTicket,
-    { nowMs, wallMs, memory }: { nowMs: number; wallMs: number; memory: readonly SharedFile[] | undefined },
+  /** The next batch. */
+  start(ticket: EndpointTicket, now: TaskStart): BatchTask {
+    assert(!this.needsSettlement, "a start is settled first");
+    this.#lastStartMs = now.nowMs;
+    this.#lastAttemptTimeMs = now.wallMs;
+    return this.#take(now, { ticket, start: undefined });
+  }
+
+  /** Has the position follow the start, and nothing sent. */
+  startSettlement(now: TaskStart): BatchTask {
+    const { startSequence } = this.#isMoveDue ? this.#settings : this.#cursor;
+    const start = { startSequence, isMoved: this.#isMoveDue, skippedTo: this.#skippedTo };
+    return this.#take(now, { ticket: undefined, start });
+  }
+
+  #take(
+    { nowMs, memory }: TaskStart,
+    { ticket, start }: { ticket: EndpointTicket | undefined; start: StartChange | undefined },
   ): BatchTask {
-    assert(!this.inFlight && !this.#isSyncing, "one batch in flight per exporter");
-    this.#ticket = ticket;
-    this.#lastStartMs = nowMs;
-    this.#lastAttemptTimeMs = wallMs;
-    this.#inFlightEnd =
-      this.#pending?.endSequence ??
-      Math.max(this.#cursor.position, this.stream.oldestSequence) + this.#settings.batchSize;
+    assert(!this.#isBusy, "one task in flight per exporter");
+    const { oldest, syncedEnd, name, directory } = this.stream;
+    const endSequence = this.#batch?.end.sequence ?? this.nextSequence + this.#settings.batchSize;
+    this.#flight = { ticket, moveCount: this.#moveCount, oldest, endSequence };
     return {
       kind: "batch",
-      streamName: this.stream.name,
-      streamDirectory: this.stream.directory,
+      streamName: name,
+      streamDirectory: directory,
       exporterId: this.#settings.exporterId,
       destination: this.#settings.destination,
+      start,
       cursor: this.#cursor,
-      pending: this.#pending,
-      oldestSequence: this.stream.oldestSequence,
-      syncedEndSequence: this.stream.syncedEndSequence,
+      pending: this.#batch,
+      oldest,
+      syncedEnd,
+      drops: this.#dropsBehind(oldest),
       messageCountMax: this.#settings.batchSize,
-      requestBytesMax: this.#requestBytesMax,
-      acceptsGaps: this.#gap.looks >= GAP_LOOKS_MAX,
-      cursorSlot: this.#cursorSlot,
-      syncAfterMs: this.#syncAfterMs(nowMs),
+      requestBytesMax: this.#pace.requestBytesMax,
+      acceptsGaps: this.#pace.believesGaps,
+      syncedSlot: this.#file.syncedSlot,
+      syncAfterMs: this.#file.syncAfterMs(nowMs),
       memory,
     };
   }
 
-  #syncAfterMs(nowMs: number): number | undefined {
-    if (this.#isInherited) return 0;
-    if (this.#unsyncedSinceMs === undefined) return undefined;
-    return Math.max(0, this.#unsyncedSinceMs + CURSOR_SYNC_INTERVAL_MS - nowMs);
+  /** Why messages from the cursor up to `oldest` are gone. */
+  #dropsBehind(oldest: StreamPlace): readonly StreamLoss[] {
+    const { position } = this.#cursor;
+    if (position >= oldest.sequence) return [];
+    return this.stream.drops().filter(({ toSequence }) => toSequence > position);
   }
 
-  /** Takes in what became of the batch. @returns the ticket that `start` was given. */
-  finish(result: BatchResult, { nowMs, random }: { nowMs: number; random: Random }): EndpointTicket {
-    const ticket = this.#takeTicket();
-    assert(result.cursor.position >= this.#cursor.position, `cursor of ${this.key} went back`);
+  /** Takes in what became of the task. @returns the ticket that `start` was given */
+  finish(
+    result: BatchResult,
+    { nowMs, random }: { nowMs: number; random: Random },
+  ): EndpointTicket | undefined {
+    const flight = this.#land();
+    assert(result.cursor.revision >= this.#cursor.revision, `cursor of ${this.key} went back`);
+    if (result.cursor.revision !== this.#cursor.revision) this.#skippedTo = undefined;
     this.#cursor = result.cursor;
-    this.#pending = result.pending;
-    if (result.cursorSynced) this.#synced();
-    if (result.cursorWritten) this.#unsyncedSinceMs ??= nowMs;
-    if (result.outcome.kind === "gap") this.#lookedAtGap(result.outcome.fromSequence);
-    else if (result.outcome.kind !== "unreadable") this.#gap = { fromSequence: -1, looks: 0 };
+    this.#batch = result.pending;
+    if (result.file !== undefined) this.#file.learn(result.file, nowMs);
+    if (result.isStartSettled && flight.moveCount === this.#moveCount) this.#isMoveDue = false;
+    if (result.outcome.kind !== "unreadable") this.#inDoubtFrom = undefined;
     this.#errorMessage = errorOf(result);
-    this.#pace(result.outcome, { nowMs, random });
-    return ticket;
+    this.#pace.note(result.outcome, { nowMs, random });
+    return flight.ticket;
   }
 
-  /** The batch was lost with its thread: nothing is known of it, so it is sent again after a while. */
-  lose(error: string, { nowMs, random }: { nowMs: number; random: Random }): EndpointTicket {
-    const ticket = this.#takeTicket();
+  /** The task was lost with its thread: nothing is known of it, so it is done again after a while. */
+  lose(error: string, { nowMs, random }: { nowMs: number; random: Random }): EndpointTicket | undefined {
+    const { ticket, oldest } = this.#land();
+    this.#inDoubtFrom ??= oldest;
+    if (!this.stream.isMemory) this.#file.lose(nowMs);
     this.#errorMessage = error;
-    this.#pace({ kind: "unreadable", error }, { nowMs, random });
+    this.#pace.note({ kind: "unreadable", error }, { nowMs, random });
     return ticket;
   }
 
-  #lookedAtGap(fromSequence: number): void {
-    const looks = this.#gap.fromSequence === fromSequence ? this.#gap.looks + 1 : 1;
-    this.#gap = { fromSequence, looks };
-  }
-
-  #takeTicket(): EndpointTicket {
-    const ticket = this.#ticket;
-    assert(ticket !== undefined, "no batch is in flight");
-    this.#ticket = undefined;
-    return ticket;
-  }
-
-  #pace(outcome: BatchOutcome, { nowMs, random }: { nowMs: number; random: Random }): void {
-    this.#notBeforeMs = -Infinity;
-    switch (outcome.kind) {
-      case "sent":
-        this.#refusals = 0;
-        this.#requestBytesMax = Math.min(EXPORT_REQUEST_BYTES_MAX, this.#requestBytesMax * 2);
-        if (outcome.failedMessages === 0) this.#failures = 0;
-        else {
-          // A partial acceptance is progress: the delay does not grow over it.
-          this.#failures = outcome.acceptedMessages > 0 ? 1 : this.#failures + 1;
-          this.#notBeforeMs = nowMs + backoffDelayMs(this.#failures, random);
-        }
-        return;
-      case "passed":
-        this.#failures = 0;
-        return;
-      case "refused":
-        this.#refusals += 1;
-        this.#notBeforeMs =
-          nowMs + backoffDelayMs(Math.max(0, this.#refusals - REFUSALS_WITHOUT_GROWTH), random);
-        return;
-      case "unreadable":
-      case "gap":
-        this.#failures += 1;
-        this.#notBeforeMs = nowMs + backoffDelayMs(this.#failures, random);
-        return;
-      case "failed":
-        if (outcome.timedOut) {
-          this.#requestBytesMax = Math.max(EXPORT_REQUEST_BYTES_MIN, this.#requestBytesMax / 2);
-        }
-        // An endpoint's failure is paced by the endpoint.
-        if (outcome.scope === "endpoint") return;
-        this.#failures += 1;
-        this.#notBeforeMs =
-          nowMs + (outcome.pace === "slow" ? EXPORT_SLOW_RETRY_MS : backoffDelayMs(this.#failures, random));
-        return;
-    }
+  #land(): Flight {
+    const flight = this.#flight;
+    assert(flight !== undefined, "no task is in flight");
+    this.#flight = undefined;
+    return flight;
   }
 
   /** As describe shows it (PROTOCOL 3.6): every field always there. */
   status(): ExportStatus {
-    const { position, exportedBytes, exportedMessages, setAsideMessages } = this.#cursor;
+    const { position, startSequence, accounts } = this.#cursor;
+    const { exported, setAside } = accounts;
+    const nextSequence = this.#isMoveDue ? this.#settings.startSequence : Math.max(position, startSequence);
     return {
       exportConfigIdentifier: this.#settings.identifier,
-      lastExportedSequenceNumber: position - 1,
+      lastExportedSequenceNumber: nextSequence - 1,
       lastExportTime: this.#lastAttemptTimeMs,
       errorMessage: this.#errorMessage,
-      exportedBytesFromStream: exportedBytes,
+      exportedBytesFromStream: exported.payloadBytes,
       // "Exported or processed": what was set aside counts here and not in the bytes.
-      exportedMessagesCount: exportedMessages + setAsideMessages,
+      exportedMessagesCount: exported.messages + setAside.messages,
     };
   }
 
-  ledger(): ExporterLedger {
-    const { oldestSequence, syncedEndSequence, streamId, name } = this.stream;
-    const cursor = this.#cursor;
-    const settings = this.#settings;
-    const overtaken = Math.max(0, Math.min(oldestSequence, syncedEndSequence) - cursor.position);
+  ledger(wallMs: number): ExporterLedger {
+    const { streamId, name, next } = this.stream;
+    const { kind } = this.#settings.destination;
+    const { exporterId, identifier, priority, disabled } = this.#settings;
+    const { position } = this.#cursor;
+    const oldest = this.#inDoubtFrom ?? this.#flight?.oldest ?? this.stream.oldest;
     return {
       streamId,
       streamName: name,
-      exporterId: settings.exporterId,
-      identifier: settings.identifier,
-      kind: settings.destination.kind,
-      priority: settings.priority,
-      disabled: settings.disabled,
-      position: cursor.position,
-      exportedMessages: cursor.exportedMessages,
-      exportedBytes: cursor.exportedBytes,
-      pendingMessages: Math.max(0, syncedEndSequence - Math.max(cursor.position, oldestSequence)),
-      setAsideMessages: cursor.setAsideMessages,
-      setAsideBytes: cursor.setAsideBytes,
-      overwrittenMessages: cursor.overwrittenMessages + overtaken,
-      corruptMessages: cursor.corruptMessages,
-      skippedMessages: Math.min(cursor.startSequence, syncedEndSequence),
-      aheadOfLogMessages: Math.max(0, cursor.position - Math.max(syncedEndSequence, cursor.startSequence)),
-      losses: cursor.ranges,
+      ...{ exporterId, identifier, kind, priority, disabled, position },
+      durablePosition: this.durablePosition,
+      ...liveAccount({
+        cursor: this.#cursor,
+        batch: this.#batch,
+        skippedTo: this.#skippedTo,
+        oldest,
+        next,
+        drops: this.#dropsBehind(oldest),
+        nowMs: wallMs,
+      }),
+      aheadOfLogMessages: Math.max(0, position - next.sequence),
       errorMessage: this.#errorMessage,
       inFlight: this.inFlight,
     };
@@ -353,4 +376,9 @@ function errorOf({ outcome, setAside, setAsideError, cursorError }: BatchResult)
     );
   }
   return outcome.kind === "passed" ? "" : outcome.error;
+}
+
+/** Messages below are settled, or are to be skipped. */
+function passedBy({ position, startSequence }: Pick<CursorRecord, "position" | "startSequence">): number {
+  return Math.max(position, startSequence);
 }

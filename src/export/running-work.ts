@@ -22,3 +22,15 @@ export class RunningWork {
     await Promise.all([...this.#byStream.values()].flatMap((running) => [...running]));
   }
 }
+
+/** Resolves when `work` has, at the latest at the deadline. */
+export async function settledWithin(work: Promise<void>, deadlineMs: number): Promise<void> {
+  let cancel: () => void = () => undefined;
+  const deadline = new Promise<void>((resolve) => {
+    // Not the injected timers: those may let the process end, and this wait has to end.
+    const timer = setTimeout(resolve, deadlineMs);
+    cancel = () => clearTimeout(timer);
+  });
+  await Promise.race([work, deadline]);
+  cancel();
+}

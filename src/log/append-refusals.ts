@@ -1,4 +1,5 @@
 import { MillraceError, systemCode } from "../core/errors.ts";
+import { MemoryBudgetExceeded } from "./memory-budget.ts";
 
 const fullErrors = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
 
@@ -12,9 +13,23 @@ export function busy(why: string): MillraceError {
 }
 
 export function full(cause: unknown): MillraceError {
-  return new MillraceError("STREAM_FULL", "Cannot append: the stream is full, the storage has no room", {
-    cause,
-  });
+  const why = cause instanceof MemoryBudgetExceeded ? cause.message : "the storage has no room";
+  return new MillraceError("STREAM_FULL", `Cannot append: the stream is full, ${why}`, { cause });
+}
+
+export function unknownOutcome(text: string, cause: unknown): MillraceError {
+  return new MillraceError("UNKNOWN_OUTCOME", text, { cause });
+}
+
+/** Of a stream whose files are not where they were; `cause` says which. */
+export function fenced(cause: Error | undefined): MillraceError {
+  return new MillraceError(
+    "STREAM_FENCED",
+    `The stream is fenced: ${cause?.message ?? "its files are gone"}`,
+    {
+      cause,
+    },
+  );
 }
 
 export function readOnly(cause: unknown): MillraceError {

@@ -1,5 +1,6 @@
 import { assert } from "../core/assert.ts";
 import { BLOCK_RUNS_MAX, BLOCK_TARGET_BYTES } from "../core/limits.ts";
+import { MESSAGE_LENGTH_BYTES } from "../core/message-framing.ts";
 
 /** Who sent a batch, for dropping repeats; id 0 is nobody. */
 export interface BatchProducer {
@@ -12,6 +13,11 @@ export interface BatchRun {
   messageCount: number;
   readonly ingestMs: number;
   readonly producer?: BatchProducer | undefined;
+}
+
+/** Whether the messages of a run may count as more of the one before it. */
+export function goesOn(last: BatchRun, next: BatchRun): boolean {
+  return last.ingestMs === next.ingestMs && last.producer === undefined && next.producer === undefined;
 }
 
 export interface Batch {
@@ -60,6 +66,11 @@ export class BlockBuilder {
     return this.#rawBytes + sizeBytes <= this.#capacityBytes && this.#runs.length < BLOCK_RUNS_MAX;
   }
 
+  /** Whether a whole block with so many runs still fits. */
+  fitsBlock(block: { readonly rawBytes: number; readonly runCount: number }): boolean {
+    return this.fits(block.rawBytes) && this.#runs.length + block.runCount <= BLOCK_RUNS_MAX;
+  }
+
   /** Copies a batch. Only a batch that is larger than the capacity on its own, into an empty builder, makes it grow. */
   add(batch: Batch): void {
     const sizeBytes = batch.end - batch.start;
@@ -67,29 +78,34 @@ export class BlockBuilder {
       batch.messageCount > 0 && sizeBytes === batch.payloadBytes + 4 * batch.messageCount,
       "batch adds up",
     );
-    if (!this.fits(sizeBytes)) {
-      assert(this.#rawBytes === 0, `batch of ${sizeBytes} bytes into a block that holds ${this.#rawBytes}`);
-      if (sizeBytes > this.#buffer.length) this.#buffer = Buffer.allocUnsafeSlow(sizeBytes);
-    }
-    this.#buffer.set(batch.source.subarray(batch.start, batch.end), this.#rawBytes);
-    this.#rawBytes += sizeBytes;
-    this.#messageCount += batch.messageCount;
+    this.#copy(batch.source.subarray(batch.start, batch.end));
     this.#payloadBytes += batch.payloadBytes;
-    const last = this.#runs.at(-1);
-    if (
-      last !== undefined &&
-      last.producer === undefined &&
-      batch.producer === undefined &&
-      last.ingestMs === batch.ingestMs
-    ) {
-      last.messageCount += batch.messageCount;
-    } else {
-      this.#runs.push({
-        messageCount: batch.messageCount,
-        ingestMs: batch.ingestMs,
-        producer: batch.producer,
-      });
+    this.#addRun(batch);
+  }
+
+  /** Copies all messages of a block, as if its batches were added one by one. Makes it grow on the same terms. */
+  addBlock(block: { readonly raw: Uint8Array; readonly runs: readonly BatchRun[] }): void {
+    const countBefore = this.#messageCount;
+    this.#copy(block.raw);
+    for (const run of block.runs) this.#addRun(run);
+    this.#payloadBytes += block.raw.length - MESSAGE_LENGTH_BYTES * (this.#messageCount - countBefore);
+  }
+
+  #copy(raw: Uint8Array): void {
+    if (!this.fits(raw.length)) {
+      assert(this.#rawBytes === 0, `${raw.length} bytes into a block that holds ${this.#rawBytes}`);
+      if (raw.length > this.#buffer.length) this.#buffer = Buffer.allocUnsafeSlow(raw.length);
     }
+    this.#buffer.set(raw, this.#rawBytes);
+    this.#rawBytes += raw.length;
+  }
+
+  #addRun(run: BatchRun): void {
+    const { messageCount, ingestMs, producer } = run;
+    this.#messageCount += messageCount;
+    const last = this.#runs.at(-1);
+    if (last !== undefined && goesOn(last, run)) last.messageCount += messageCount;
+    else this.#runs.push({ messageCount, ingestMs, producer });
   }
 
   reset(): void {

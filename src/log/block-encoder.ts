@@ -5,12 +5,13 @@ import type { BatchRun, BlockBuilder } from "./block-builder.ts";
 import { type BlockHeader, BlockKind } from "./block-layout.ts";
 import { encodeFrame } from "./lz4-frame.ts";
 import type { StoredBlock } from "./segment-writer.ts";
+import type { TimeMark } from "./stream-clock.ts";
 
 /** Turns gathered batches into blocks as they are stored. */
 export class BlockEncoder {
   readonly #epoch: number;
   #incompressibleBlocks = 0;
-  /** Of the newest message that was stored. */
+  /** Of the newest message that was stored in this clock era. */
   lastIngestMs: number;
 
   constructor(options: { readonly epoch: number; readonly lastIngestMs: number }) {
@@ -19,7 +20,11 @@ export class BlockEncoder {
   }
 
   /** What does not compress is tried only now and then. */
-  encode(builder: BlockBuilder, firstSequence: number): StoredBlock {
+  encode(
+    builder: BlockBuilder,
+    at: { readonly firstSequence: number; readonly payloadOffset: number },
+    time: TimeMark,
+  ): StoredBlock {
     const { raw } = builder;
     const tryToCompress =
       this.#incompressibleBlocks < INCOMPRESSIBLE_BLOCKS_MAX ||
@@ -35,22 +40,26 @@ export class BlockEncoder {
       rawBytes: raw.length,
       storedCrc,
       rawCrc: crc32(raw),
-      firstSequence,
+      firstSequence: at.firstSequence,
+      payloadOffset: at.payloadOffset,
       messageCount: builder.messageCount,
       firstIngestMs: runs[0]!.ingestMs,
       lastIngestMs: runs.at(-1)!.ingestMs,
       epoch: this.#epoch,
       syncedPosition: 0,
-      clockEra: 0,
+      ageDeltaMs: 0,
+      isAgeProven: time.isAgeProven,
+      isStampProven: time.isStampProven,
+      runMs: 0,
       runs,
       summary: undefined,
     };
     // The block outlives the builder's buffer: what LZ4 did not shrink is still a view of it.
     const pieces = frame.pieces.map((piece) => (piece.buffer === raw.buffer ? Buffer.from(piece) : piece));
-    return { header, frame: pieces };
+    return { header, frame: pieces, age: { ageMs: time.ageMs, runMs: time.runMs }, clockEra: time.clockEra };
   }
 
-  /** Ingest times never go back (2.5). */
+  /** Ingest times never go back within a clock era (2.5). */
   #clampRuns(runs: readonly BatchRun[]): readonly BatchRun[] {
     let floorMs = this.lastIngestMs;
     let isClamped = false;

@@ -2,6 +2,7 @@ import { crc32 } from "node:zlib";
 
 import { assert } from "../core/assert.ts";
 import { MESSAGE_LENGTH_BYTES, readLength } from "../core/message-framing.ts";
+import type { LossRange, StreamPlace } from "../core/stream-ledger.ts";
 import type { BatchRun } from "./block-builder.ts";
 import { blockEndSequence, type BlockHeader } from "./block-layout.ts";
 import { decodeFrame } from "./lz4-frame.ts";
@@ -19,6 +20,8 @@ export type LogSlice =
   | {
       readonly kind: "messages";
       readonly firstSequence: number;
+      /** Of the first one. */
+      readonly payloadOffset: number;
       readonly messageCount: number;
       /** A view, valid until the next call on the same log or reader. */
       readonly raw: Uint8Array;
@@ -38,10 +41,19 @@ export interface ReadBudget {
   bytes: number;
 }
 
+/** One message as it is stored. */
+export interface StoredMessage {
+  readonly sequence: number;
+  readonly ingestMs: number;
+  /** A view. */
+  readonly payload: Uint8Array;
+}
+
 /** One block's messages, checked, with the place of the last read kept so that small reads in a row do not start over. */
 export class DecodedBlock {
   readonly firstSequence: number;
   readonly messageCount: number;
+  readonly #payloadOffset: number;
   readonly #raw: Buffer;
   readonly #runs: readonly BatchRun[];
   #cursorIndex = 0;
@@ -50,12 +62,20 @@ export class DecodedBlock {
   constructor(header: BlockHeader, raw: Buffer) {
     this.firstSequence = header.firstSequence;
     this.messageCount = header.messageCount;
+    this.#payloadOffset = header.payloadOffset;
     this.#raw = raw;
     this.#runs = header.runs;
   }
 
   get endSequence(): number {
     return this.firstSequence + this.messageCount;
+  }
+  /** All its messages, `u32 LE length, bytes` each. A view. */
+  get raw(): Buffer {
+    return this.#raw;
+  }
+  get runs(): readonly BatchRun[] {
+    return this.#runs;
   }
 
   /**
@@ -85,7 +105,42 @@ export class DecodedBlock {
     budget.bytes -= offset - start;
     const raw = this.#raw.subarray(start, offset);
     const runs = this.#ingestRuns(sequence - this.firstSequence, count);
-    return { kind: "messages", firstSequence: sequence, messageCount: count, raw, runs };
+    const payloadOffset = this.#payloadOffsetOf(sequence - this.firstSequence, start);
+    return { kind: "messages", firstSequence: sequence, payloadOffset, messageCount: count, raw, runs };
+  }
+
+  /** All of its messages. */
+  get range(): LossRange {
+    return {
+      fromSequence: this.firstSequence,
+      fromPayloadOffset: this.#payloadOffset,
+      toSequence: this.endSequence,
+      toPayloadOffset: this.#payloadOffsetOf(this.messageCount, this.#raw.length),
+    };
+  }
+
+  /** The place of one of its messages. */
+  placeOf(sequence: number): StreamPlace {
+    const index = sequence - this.firstSequence;
+    return { sequence, payloadOffset: this.#payloadOffsetOf(index, this.#seek(index)) };
+  }
+
+  #payloadOffsetOf(index: number, rawOffset: number): number {
+    return this.#payloadOffset + rawOffset - MESSAGE_LENGTH_BYTES * index;
+  }
+
+  /** Every message, in order. */
+  *messages(): Generator<StoredMessage, void, undefined> {
+    let sequence = this.firstSequence;
+    let at = 0;
+    for (const { messageCount, ingestMs } of this.#runs) {
+      for (let left = messageCount; left > 0; left--) {
+        const start = at + MESSAGE_LENGTH_BYTES;
+        at = start + readLength(this.#raw, at);
+        yield { sequence, ingestMs, payload: this.#raw.subarray(start, at) };
+        sequence += 1;
+      }
+    }
   }
 
   #seek(index: number): number {
@@ -118,19 +173,29 @@ export class DecodedBlock {
   }
 }
 
+/** Why the stored bytes of a block cannot be trusted. */
+export type BodyProblem = "STORED_CRC" | "LZ4" | "RAW_CRC" | "FRAMING";
+
 /**
  * Decodes the stored bytes of a block after both checksums and the framing of every message have been checked (R8).
  * @returns undefined when they are damaged
  */
 export function decodeBody(header: BlockHeader, body: Buffer): DecodedBlock | undefined {
-  if (body.length !== header.storedBytes || crc32(body) !== header.storedCrc) return undefined;
+  const decoded = inspectBody(header, body);
+  return typeof decoded === "string" ? undefined : decoded;
+}
+
+/** As `decodeBody`, with the first check that fails. */
+export function inspectBody(header: BlockHeader, body: Buffer): DecodedBlock | BodyProblem {
+  if (body.length !== header.storedBytes || crc32(body) !== header.storedCrc) return "STORED_CRC";
   let raw: Buffer;
   try {
     raw = decodeFrame(body, header.rawBytes);
   } catch {
-    return undefined;
+    return "LZ4";
   }
-  if (crc32(raw) !== header.rawCrc || !isFramed(raw, header.messageCount)) return undefined;
+  if (crc32(raw) !== header.rawCrc) return "RAW_CRC";
+  if (!isFramed(raw, header.messageCount)) return "FRAMING";
   assert(blockEndSequence(header) > header.firstSequence, "a block holds messages");
   return new DecodedBlock(header, raw);
 }

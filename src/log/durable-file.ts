@@ -1,7 +1,9 @@
 import path from "node:path";
 import { crc32 } from "node:zlib";
 
+import { assert } from "../core/assert.ts";
 import { systemCode } from "../core/errors.ts";
+import { isExhausted } from "./read-refusals.ts";
 import { readFully } from "./segment-scanner.ts";
 import { writeFully } from "./segment-writer.ts";
 import type { Storage } from "./storage.ts";
@@ -10,11 +12,14 @@ import type { Storage } from "./storage.ts";
  * A small file that is replaced as a whole, little-endian:
  *
  *   0 u32 magic "MRDF"   4 u32 version   8 u32 content bytes   12 u32 CRC of all but this field   16 content
+ *
+ * The CRC may be seeded (stream-seed.ts): read with another seed, the file is a damaged one.
  */
 const MAGIC = 0x4644524d;
 const VERSION = 1;
 const HEADER_BYTES = 16;
 const CRC_OFFSET = 12;
+const SECTOR_BYTES = 512;
 export const DURABLE_FILE_BYTES_MAX = 1024 * 1024;
 export const TEMPORARY_SUFFIX = ".tmp";
 
@@ -22,9 +27,9 @@ export const TEMPORARY_SUFFIX = ".tmp";
  * Replaces `filePath`; on return the new content is durable, and at no moment is there anything but the old or the new one.
  * @throws the system's error; the old content then still stands, or the new one does
  */
-export function writeDurableFile(storage: Storage, filePath: string, content: Uint8Array): void {
+export function writeDurableFile(storage: Storage, filePath: string, content: Uint8Array, crcSeed = 0): void {
   const temporary = `${filePath}${TEMPORARY_SUFFIX}`;
-  const bytes = encode(content);
+  const bytes = encode(content, crcSeed);
   removeIfThere(storage, temporary);
   const file = storage.open(temporary, "create");
   try {
@@ -38,8 +43,26 @@ export function writeDurableFile(storage: Storage, filePath: string, content: Ui
   storage.syncDirectory(path.dirname(filePath));
 }
 
+/**
+ * Writes new content of the same size over the old one, for a file within one sector of a medium that has no room for a second one.
+ * Durable on return. @throws the system's error, also when there is no such file
+ */
+export function overwriteDurableFile(storage: Storage, filePath: string, content: Uint8Array): void {
+  const bytes = encode(content, 0);
+  assert(bytes.length <= SECTOR_BYTES, "a sector is written as a whole or not at all");
+  const file = storage.open(filePath, "append");
+  try {
+    if (file.sizeBytes() !== bytes.length) throw new RangeError(`${filePath} has another size`);
+    const { error } = writeFully(file, [bytes], 0);
+    if (error !== undefined) throw error;
+    file.syncNow();
+  } finally {
+    file.close();
+  }
+}
+
 /** What a crash left behind of an earlier try; its content never counted. */
-function removeIfThere(storage: Storage, filePath: string): void {
+export function removeIfThere(storage: Storage, filePath: string): void {
   try {
     storage.unlink(filePath);
   } catch (error) {
@@ -47,24 +70,44 @@ function removeIfThere(storage: Storage, filePath: string): void {
   }
 }
 
-/** @returns "missing" when there is no file, "damaged" when its content cannot be trusted: then nothing may be deleted for it */
-export function readDurableFile(storage: Storage, filePath: string): Buffer | "missing" | "damaged" {
+/** Durable on return, with its name. @returns false when something has that name already @throws the system's error */
+export function makeDirectoryIfMissing(storage: Storage, directory: string): boolean {
+  try {
+    storage.makeDirectory(directory);
+    storage.syncDirectory(path.dirname(directory));
+    return true;
+  } catch (error) {
+    if (systemCode(error) !== "EEXIST") throw error;
+    return false;
+  }
+}
+
+/**
+ * @returns "missing" when there is no file, "damaged" when its content cannot be trusted: then nothing may be deleted for it
+ * @throws the system's error when this process can open no more files
+ */
+export function readDurableFile(
+  storage: Storage,
+  filePath: string,
+  crcSeed = 0,
+): Buffer | "missing" | "damaged" {
   try {
     const file = storage.open(filePath, "read");
     try {
       const sizeBytes = file.sizeBytes();
       if (sizeBytes < HEADER_BYTES || sizeBytes > HEADER_BYTES + DURABLE_FILE_BYTES_MAX) return "damaged";
       const bytes = Buffer.alloc(sizeBytes);
-      return readFully(file, bytes, 0) === sizeBytes ? decode(bytes) : "damaged";
+      return readFully(file, bytes, 0) === sizeBytes ? decode(bytes, crcSeed) : "damaged";
     } finally {
       file.close();
     }
   } catch (error) {
+    if (isExhausted(error)) throw error;
     return systemCode(error) === "ENOENT" ? "missing" : "damaged";
   }
 }
 
-function encode(content: Uint8Array): Buffer {
+function encode(content: Uint8Array, crcSeed: number): Buffer {
   if (content.length > DURABLE_FILE_BYTES_MAX) {
     throw new RangeError(`durable file of ${content.length} bytes, at most ${DURABLE_FILE_BYTES_MAX}`);
   }
@@ -73,18 +116,18 @@ function encode(content: Uint8Array): Buffer {
   bytes.writeUInt32LE(VERSION, 4);
   bytes.writeUInt32LE(content.length, 8);
   bytes.set(content, HEADER_BYTES);
-  bytes.writeUInt32LE(crcOf(bytes), CRC_OFFSET);
+  bytes.writeUInt32LE(crcOf(bytes, crcSeed), CRC_OFFSET);
   return bytes;
 }
 
-function decode(bytes: Buffer): Buffer | "damaged" {
+function decode(bytes: Buffer, crcSeed: number): Buffer | "damaged" {
   const isOurs = bytes.readUInt32LE(0) === MAGIC && bytes.readUInt32LE(4) === VERSION;
   const isWhole = bytes.readUInt32LE(8) === bytes.length - HEADER_BYTES;
-  return isOurs && isWhole && bytes.readUInt32LE(CRC_OFFSET) === crcOf(bytes)
+  return isOurs && isWhole && bytes.readUInt32LE(CRC_OFFSET) === crcOf(bytes, crcSeed)
     ? bytes.subarray(HEADER_BYTES)
     : "damaged";
 }
 
-function crcOf(bytes: Buffer): number {
-  return crc32(bytes.subarray(HEADER_BYTES), crc32(bytes.subarray(0, CRC_OFFSET)));
+function crcOf(bytes: Buffer, seed: number): number {
+  return crc32(bytes.subarray(HEADER_BYTES), crc32(bytes.subarray(0, CRC_OFFSET), seed));
 }

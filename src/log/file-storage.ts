@@ -1,7 +1,7 @@
 import fs from "node:fs";
 import path from "node:path";
 
-import type { Storage, StorageEntry, StorageFile } from "./storage.ts";
+import type { FileFacts, Storage, StorageEntry, StorageFile } from "./storage.ts";
 
 const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } = fs.constants;
 const FILE_MODE = 0o600;
@@ -20,7 +20,8 @@ export const fileStorage: Storage = {
     const descriptor = fs.openSync(filePath, openFlags[mode], FILE_MODE);
     try {
       const stat = fs.fstatSync(descriptor);
-      if (!stat.isFile() || stat.nlink !== 1) throw notRegular(filePath);
+      if (!stat.isFile() || stat.nlink !== 1) throw refused(filePath, "not a regular file with one name");
+      if (!belongsHere(filePath, stat.uid)) throw refused(filePath, "a file of another user");
     } catch (error) {
       fs.closeSync(descriptor);
       throw error;
@@ -60,14 +61,42 @@ export const fileStorage: Storage = {
     fs.rmdirSync(directory);
   },
 
+  identify(place) {
+    const { dev, ino } = fs.lstatSync(place, { bigint: true });
+    return `${dev}:${ino}`;
+  },
+
   freeBytes(directory) {
     const stat = fs.statfsSync(directory);
     return stat.bavail * stat.bsize;
   },
 };
 
-function notRegular(filePath: string): Error {
-  const text = `ELOOP: not a regular file with one name, open '${path.basename(filePath)}'`;
+/** What stands under a name, itself, not what it may lead to. @throws the system's error */
+export function lookAtFile(filePath: string): FileFacts {
+  const stat = fs.lstatSync(filePath);
+  const kind = stat.isFile()
+    ? "file"
+    : stat.isDirectory()
+      ? "directory"
+      : stat.isSymbolicLink()
+        ? "symbolic link"
+        : stat.isFIFO()
+          ? "pipe"
+          : stat.isSocket()
+            ? "socket"
+            : "device";
+  const { uid: owner, nlink: linkCount, size: sizeBytes } = stat;
+  return { kind, owner, mode: stat.mode & 0o7777, linkCount, sizeBytes };
+}
+
+/** Ours, or its directory's owner's: then root looks into somebody's store. */
+function belongsHere(filePath: string, owner: number): boolean {
+  return owner === process.geteuid?.() || owner === fs.lstatSync(path.dirname(filePath)).uid;
+}
+
+function refused(filePath: string, what: string): Error {
+  const text = `ELOOP: ${what}, open '${path.basename(filePath)}'`;
   return Object.assign(new Error(text), { code: "ELOOP" });
 }
 

@@ -1,6 +1,6 @@
 import { assert } from "../core/assert.ts";
+import { SEGMENT_WASTE_BYTES_MAX } from "../core/limits.ts";
 import type { StrategyOnFull } from "../core/stream-definition.ts";
-import type { SequenceRange } from "./log-recovery.ts";
 
 /** What a stream's definition and the settings ask of its log. */
 export interface LogPolicy {
@@ -15,13 +15,8 @@ export interface LogPolicy {
   /** Stored bytes that may wait for a sync before one is started. */
   readonly syncBytesMax: number;
   readonly syncIntervalMs?: number | undefined;
-}
-
-/** A segment that retention deleted. */
-export interface LogDrop extends SequenceRange {
-  readonly messageCount: number;
-  readonly payloadBytes: number;
-  readonly reason: "OVERWRITTEN" | "EXPIRED";
+  /** What a segment may take beyond its payload before it is complete; by default SEGMENT_WASTE_BYTES_MAX. */
+  readonly wasteBytesMax?: number | undefined;
 }
 
 /** @returns `policy` */
@@ -36,4 +31,9 @@ export function checkPolicy(policy: LogPolicy): LogPolicy {
 /** At most half of the stream, so that overwriting the oldest segment leaves something. */
 export function segmentSizeOf(policy: LogPolicy): number {
   return Math.min(policy.segmentSize, Math.ceil(policy.maxSize / 2));
+}
+
+/** What a segment may take beyond its payload before it is complete, so that it can be rewritten. */
+export function wasteBytesOf(policy: LogPolicy): number {
+  return policy.wasteBytesMax ?? SEGMENT_WASTE_BYTES_MAX;
 }

@@ -5,23 +5,41 @@ import type { Clock } from "../core/clock.ts";
 import { MillraceError } from "../core/errors.ts";
 import { SEGMENT_OVERSHOOT_MAX } from "../core/limits.ts";
 import { StrategyOnFull } from "../core/stream-definition.ts";
+import { type AgePoint, earlierOf, UNKNOWN_AGE } from "./age-point.ts";
+import { LossReason, type StreamPlace } from "../core/stream-ledger.ts";
 import { full, isFull, readOnly } from "./append-refusals.ts";
-import { BlockKind, encodePadding, type SegmentSummary } from "./block-layout.ts";
+import { BlockKind, payloadBytesOf } from "./block-layout.ts";
 import { BlockFinder } from "./block-finder.ts";
-import { type LogDrop, type LogPolicy, segmentSizeOf } from "./log-policy.ts";
-import type { RecoveredChain, RecoveredTail, SegmentInfo, SequenceRange } from "./log-recovery.ts";
+import type { DirectoryFence } from "./directory-fence.ts";
+import type { LogLedger } from "./log-ledger.ts";
+import { type LogPolicy, segmentSizeOf, wasteBytesOf } from "./log-policy.ts";
+import type { RecoveredChain } from "./log-recovery.ts";
+import type { ProducerKeeper } from "./producer-keeper.ts";
 import type { FoundBlock } from "./read-slices.ts";
-import { accountedBytes, SegmentChain } from "./segment-chain.ts";
+import type { SequenceRange } from "./recovery-report.ts";
+import { SegmentChain } from "./segment-chain.ts";
 import { SegmentFactory, type SegmentFactoryOptions } from "./segment-factory.ts";
+import { createRewrites, type RewriteOptions, type SegmentRewrites } from "./segment-rewrites.ts";
+import { accountedBytes } from "./segment-summary.ts";
+import { SegmentSyncs } from "./segment-syncs.ts";
 import { SegmentWriter, type StoredBlock } from "./segment-writer.ts";
 import type { Storage } from "./storage.ts";
 import type { StorageHealth } from "./storage-health.ts";
+import type { StreamClock } from "./stream-clock.ts";
+import { basePlace } from "./stream-places.ts";
+import type { RecoveredTail } from "./tail-recovery.ts";
+import { isRenewed } from "./tail-renewal.ts";
 import { UnsyncedWindow } from "./unsynced-window.ts";
 
-export interface LogSegmentsOptions extends Omit<SegmentFactoryOptions, "generations"> {
+type FactoryOptions = Omit<SegmentFactoryOptions, "generations" | "leftovers" | "writes">;
+export interface LogSegmentsOptions extends FactoryOptions, RewriteOptions {
+  readonly clock: Clock;
   readonly health: StorageHealth;
+  readonly fence: DirectoryFence;
+  readonly isNameDurable?: boolean;
   readonly policy: LogPolicy;
-  readonly onDrop: ((drop: LogDrop) => void) | undefined;
+  readonly ledger: LogLedger;
+  readonly producers: ProducerKeeper;
 }
 
 /**
@@ -30,67 +48,120 @@ export interface LogSegmentsOptions extends Omit<SegmentFactoryOptions, "generat
  */
 export class LogSegments {
   readonly #storage: Storage;
+  readonly #isNameDurable: boolean;
   readonly #directory: string;
   readonly #clock: Clock;
+  readonly #time: StreamClock;
   readonly #health: StorageHealth;
-  readonly #onDrop: ((drop: LogDrop) => void) | undefined;
+  readonly #fence: DirectoryFence;
+  readonly #ledger: LogLedger;
   readonly #factory: SegmentFactory;
   readonly #chain: SegmentChain;
   readonly #window = new UnsyncedWindow();
   readonly #finder: BlockFinder;
+  readonly #producers: ProducerKeeper;
+  readonly syncs: SegmentSyncs;
+  readonly rewrites: SegmentRewrites | undefined;
   #active: SegmentWriter | undefined;
-  /** The segment whose sync runs. */
-  #syncing: SegmentWriter | undefined;
   policy: LogPolicy;
   /** The number that the next message gets. */
   nextSequence: number;
+  /** Payload bytes of all messages before that one. */
+  nextPayloadOffset: number;
 
   constructor(options: LogSegmentsOptions, recovered: RecoveredChain | undefined) {
     this.#storage = options.storage;
+    this.#isNameDurable = options.isNameDurable === true;
     this.#directory = options.directory;
     this.#clock = options.clock;
+    this.#time = options.time;
     this.#health = options.health;
-    this.#onDrop = options.onDrop;
+    this.#fence = options.fence;
+    this.#ledger = options.ledger;
+    this.#producers = options.producers;
     this.policy = options.policy;
-    const generations = recovered?.generations ?? new Map<number, number>();
-    this.#factory = new SegmentFactory({ ...options, generations });
-    this.#chain = new SegmentChain(options.storage, options.directory, recovered?.segments ?? []);
+    const { generations = new Map<number, number>(), leftovers = [], tail } = recovered ?? {};
+    this.#factory = new SegmentFactory({ ...options, generations, leftovers });
+    this.#chain = new SegmentChain(options.storage, recovered?.segments ?? []);
     this.#finder = new BlockFinder(this.#chain, this.#window);
+    this.syncs = new SegmentSyncs({
+      clock: options.clock,
+      health: options.health,
+      fence: options.fence,
+      window: this.#window,
+      log: this,
+      poison: (active) => this.#poison(active),
+    });
     this.nextSequence = recovered?.nextSequence ?? 0;
-    if (recovered?.tail !== undefined) this.#adoptTail(recovered.tail);
-  }
-
-  #adoptTail(tail: RecoveredTail): void {
-    this.#setActive(new SegmentWriter(tail.file, tail.header, tail.resume));
-    for (const block of tail.unproven) this.#window.push(block, this.#clock.monotonicMs());
+    this.nextPayloadOffset = recovered?.nextPayloadOffset ?? 0;
+    this.rewrites = createRewrites(options, { chain: this.#chain, factory: this.#factory, log: this });
+    if (tail) this.#setActive(new SegmentWriter(tail.file, tail.header, { ...tail, writes: options.writes }));
+    for (const block of tail?.unproven ?? []) this.#window.push(block, this.#clock.monotonicMs());
   }
 
   /**
-   * What recovery decided becomes true on the medium before anything builds on it: the torn tail is cut, and whatever the
-   * last process wrote without syncing is synced, with the names of its files.
+   * What recovery decided becomes true on the medium before anything builds on it. What nothing proves to be durable is written
+   * again, to a new segment where there is room: a sync of the old one alone would succeed, whatever the medium has of it. While
+   * the medium takes neither, it waits in the window and can be read from there.
    */
   makeRecoveredDurable(chain: RecoveredChain): void {
     const active = this.#active;
-    const { dataLoss } = chain.report;
-    if (dataLoss !== undefined) this.nextSequence = dataLoss.toSequence;
+    const { tail, report } = chain;
+    this.nextSequence = report.dataLoss?.toSequence ?? this.nextSequence;
+    this.nextPayloadOffset = report.dataLoss?.toPayloadOffset ?? this.nextPayloadOffset;
     try {
-      this.#storage.syncDirectory(path.dirname(this.#directory));
-      this.#storage.syncDirectory(this.#directory);
-      if (active !== undefined && chain.tail?.mustTruncate === true) {
-        active.truncate();
-        // Before anything is written there: over a cut that a crash undoes, what was cut off would be valid again.
-        active.file.syncNow();
-      }
-      if (active !== undefined && chain.tail?.isSealed === false) this.#pad(active);
-      active?.file.syncNow();
+      if (!this.#isNameDurable) this.#storage.syncDirectory(path.dirname(this.#directory));
+      // Without a segment there is no name to lose: the first one is synced with its directory before it counts.
+      if (active !== undefined || this.#chain.length > 0) this.#storage.syncDirectory(this.#directory);
+      this.#removeUnneeded(chain);
+      if (active === undefined || tail === undefined) return;
+      const isDurable = tail.isHeadProven && (this.#window.isEmpty || isRenewed(active, this.#storage));
+      if (isDurable) this.#resumeTail(active, tail);
+      else this.#replaceTail(active, tail);
     } catch (error) {
       this.#health.noteFailure(error);
       if (active !== undefined) this.#poison(active);
       return;
     }
-    if (active === undefined) return;
-    this.#markSynced(active, active.position, active.endSequence);
-    if (chain.tail?.isSealed === true || dataLoss !== undefined) this.#retire(active);
+    if (this.#active !== undefined && report.dataLoss !== undefined) this.#retire(this.#active);
+  }
+
+  /** All messages in it are durable: a torn tail is cut, and what else was written without a sync is synced. */
+  #resumeTail(active: SegmentWriter, tail: RecoveredTail): void {
+    if (tail.mustTruncate) {
+      active.truncate();
+      // Before anything is written there: over a cut that a crash undoes, what was cut off would be valid again.
+      active.file.syncNow();
+    }
+    if (!tail.isSealed && !this.syncs.pad(active)) return;
+    active.file.syncNow();
+    this.syncs.note(active, active);
+    if (tail.isSealed) this.#retire(active);
+  }
+
+  /** The tail ends at its synced end. One of which nothing is durable waits to be removed, until the next append if it is empty. */
+  #replaceTail(active: SegmentWriter, tail: RecoveredTail): void {
+    const isEmpty = this.#window.isEmpty;
+    if (isEmpty && tail.mustTruncate) active.truncate();
+    this.#poison(active);
+    if (isEmpty) return;
+    try {
+      this.ensureActive();
+    } catch (error) {
+      this.#health.noteRefusal(error);
+    }
+  }
+
+  /** The names of what counts are durable by now. What stays is tried again later, or found again by the next start. */
+  #removeUnneeded({ dropped }: RecoveredChain): void {
+    this.#factory.dropWorthless();
+    if (dropped.length === 0) return;
+    try {
+      this.#ledger.confirm();
+      this.#factory.remove(dropped);
+    } catch (error) {
+      this.#health.noteFault(error);
+    }
   }
 
   get active(): SegmentWriter | undefined {
@@ -99,62 +170,56 @@ export class LogSegments {
   get window(): Readonly<Pick<UnsyncedWindow, "isEmpty" | "sinceMs" | "storedBytes">> {
     return this.#window;
   }
-  get completeCount(): number {
-    return this.#chain.length;
+  capAges(point: AgePoint): void {
+    this.#chain.capAges(point);
+    this.#active?.capAge(point);
   }
-  get isSyncing(): boolean {
-    return this.#syncing !== undefined;
+  get complete(): Pick<SegmentChain, "countFor" | "countBelow" | "countWhile" | "length"> {
+    return this.#chain;
   }
-  /** Of the segment that retention would delete next. */
-  get oldestSummary(): SegmentSummary | undefined {
-    return this.#chain.oldest?.summary ?? this.#active?.summary;
+  /** Of the newest message in the segment that retention would delete next, or earlier. */
+  get oldestAge(): AgePoint {
+    return earlierOf(this.#chain.oldestAge, this.#active?.lastAge ?? UNKNOWN_AGE);
   }
-  get oldestSequence(): number {
-    return (
-      this.#chain.oldest?.header.baseSequence ??
-      this.#active?.header.baseSequence ??
-      this.#window.firstSequence ??
-      this.nextSequence
-    );
+  /** Everything below is durable. */
+  get syncedEnd(): StreamPlace {
+    return this.#window.place ?? this.#nextPlace;
   }
-  get syncedEndSequence(): number {
-    return this.#window.firstSequence ?? this.nextSequence;
+  get #nextPlace(): StreamPlace {
+    return { sequence: this.nextSequence, payloadOffset: this.nextPayloadOffset };
+  }
+  get oldestPlace(): StreamPlace {
+    return this.#placeBehind(0);
   }
   get totalBytes(): number {
-    const active = this.#active;
-    const held = active === undefined ? this.#window.messageTotals() : active;
-    return this.#chain.accountedBytes + accountedBytes(held);
+    return this.#chain.accountedBytes + accountedBytes(this.#active ?? this.#window.messageTotals());
   }
   get storedBytes(): number {
     return this.#chain.storedBytes + (this.#active?.position ?? 0);
   }
   get atRisk(): SequenceRange | undefined {
-    const fromSequence = this.#window.firstSequence;
-    if (this.#active !== undefined || fromSequence === undefined) return undefined;
-    return { fromSequence, toSequence: this.nextSequence };
+    const fromSequence = this.#active === undefined ? this.#window.firstSequence : undefined;
+    return fromSequence === undefined ? undefined : { fromSequence, toSequence: this.nextSequence };
   }
 
   get mustRoll(): boolean {
     const active = this.#active;
-    if (active === undefined) return false;
-    return active.isEnded || (active.messageCount > 0 && this.#isOver(active, 1));
+    if (active === undefined || active.messageCount === 0) return active?.takesMessages === false;
+    const isWaste = this.rewrites !== undefined && active.isWasteful(wasteBytesOf(this.policy));
+    return !active.takesMessages || isWaste || active.isOver(segmentSizeOf(this.policy));
   }
 
   /** A sync holds up the roll, and nothing more may be written meanwhile. */
   get rollIsOverdue(): boolean {
     const active = this.#active;
-    if (active === undefined || this.#syncing === undefined || active.messageCount === 0) return false;
-    return active.isEnded || this.#isOver(active, SEGMENT_OVERSHOOT_MAX);
-  }
-
-  #isOver(active: SegmentWriter, factor: number): boolean {
-    const limit = segmentSizeOf(this.policy) * factor;
-    return accountedBytes(active) >= limit || active.position >= limit;
+    if (active === undefined || !this.syncs.isRunning || active.messageCount === 0) return false;
+    return !active.takesMessages || active.isOver(SEGMENT_OVERSHOOT_MAX * segmentSizeOf(this.policy));
   }
 
   /** `block` was written to the active segment; its messages count from now on. */
   accept(block: StoredBlock, monotonicMs: number): void {
     this.nextSequence += block.header.messageCount;
+    this.nextPayloadOffset += payloadBytesOf(block.header);
     this.#window.push(block, monotonicMs);
   }
 
@@ -168,35 +233,43 @@ export class LogSegments {
     }
   }
 
-  /** Completes the active segment and makes it durable. No sync runs on it: its verdict could reach either caller. */
+  /**
+   * Completes the active segment and makes it durable. No sync runs on it: its verdict could reach either caller.
+   * @throws {MillraceError} STREAM_FENCED
+   */
   roll(): void {
-    assert(this.#syncing === undefined, "a roll waits for the sync in progress");
+    assert(!this.syncs.isRunning, "a roll waits for the sync in progress");
     const active = this.#active;
     if (active === undefined) return;
+    this.#assertInPlace();
+    if (active.endSequence === active.header.baseSequence) {
+      this.#discard(active);
+      return;
+    }
     try {
       // The seal saves time at the next start and nothing else: without it the successor still says the end.
-      if (!active.isEnded && active.writeMark(BlockKind.Seal).error !== undefined) active.truncate();
+      if (!active.isEnded && active.writeMark(BlockKind.Seal, this.#time.mark).error !== undefined)
+        active.truncate();
       active.file.syncNow();
     } catch (error) {
       this.#health.noteFailure(error);
       this.#poison(active);
       return;
     }
-    this.#markSynced(active, active.position, active.endSequence);
+    this.syncs.note(active, active);
     this.#retire(active);
+    this.#producers.saveAfterRoll(active.endSequence);
+  }
+
+  #assertInPlace(): void {
+    if (!this.#fence.holds()) throw this.#health.refusal;
   }
 
   /** The active segment, all of it durable, joins the complete ones. */
   #retire(active: SegmentWriter): void {
     active.file.close();
     this.#setActive(undefined);
-    this.#chain.push({
-      path: active.path,
-      header: active.header,
-      endSequence: active.endSequence,
-      endBytes: active.position,
-      summary: active.summary,
-    });
+    this.#chain.push(active.info);
   }
 
   /**
@@ -204,36 +277,29 @@ export class LogSegments {
    * no write and no second sync. The window waits for a new segment.
    */
   #poison(active: SegmentWriter): void {
+    this.#finder.forget();
     active.file.close();
     this.#setActive(undefined);
-    this.#finder.forget();
-    if (active.syncedSequence === active.header.baseSequence) {
-      this.#factory.noteWorthless(active.path);
-      return;
-    }
-    const lost = this.#window.messageTotals();
-    this.#chain.push({
-      path: active.path,
-      header: active.header,
-      endSequence: active.syncedSequence,
-      endBytes: active.syncedPosition,
-      summary: {
-        ...active.summary,
-        messageCount: active.messageCount - lost.messageCount,
-        payloadBytes: active.payloadBytes - lost.payloadBytes,
-        rawBytes: active.rawBytes - lost.rawBytes,
-      },
-    });
+    if (active.syncedSequence === active.header.baseSequence) this.#factory.noteWorthless(active.path);
+    else this.#chain.push(active.syncedInfo(this.#window.messageTotals()));
+  }
+
+  #discard(active: SegmentWriter): void {
+    active.file.close();
+    this.#setActive(undefined);
+    this.#factory.noteWorthless(active.path);
   }
 
   #setActive(active: SegmentWriter | undefined): void {
     this.#active = active;
+    this.#fence.follow(active?.path);
     this.#finder.follow(active);
   }
 
   /** The segment to write to; makes one, and makes room for it once, if there is none. @throws {MillraceError} */
   ensureActive(): SegmentWriter {
     if (this.#active !== undefined) return this.#active;
+    this.#assertInPlace();
     let active: SegmentWriter;
     try {
       active = this.#createSegment();
@@ -249,18 +315,18 @@ export class LogSegments {
     this.#health.noteSuccess();
     this.#window.dropBelow(this.nextSequence, this.#clock.monotonicMs());
     this.#factory.dropWorthless();
+    if (this.#chain.length > 0) this.#ledger.prepare();
     return active;
   }
 
   #createSegment(): SegmentWriter {
-    const active = this.#factory.create({
-      baseSequence: this.syncedEndSequence,
+    return this.#factory.create({
+      baseSequence: this.syncedEnd.sequence,
+      basePayloadOffset: this.syncedEnd.payloadOffset,
       blocks: this.#window.blocks,
       previous: this.#chain.newest,
       alignBytes: this.policy.commitAlignBytes,
     });
-    this.#chain.directorySynced();
-    return active;
   }
 
   #refuseSegment(error: unknown): MillraceError {
@@ -270,114 +336,64 @@ export class LogSegments {
   }
 
   /**
-   * The next write must not touch a unit of the medium that holds synced bytes, which may be acknowledged or exported: a power
-   * cut may destroy it.
-   * @returns false when a failed write cost the segment
+   * Deletes the oldest complete segments. They are gone once the account says so: a file that stays is removed later.
+   * @throws {MillraceError} STORAGE_READ_ONLY, STREAM_FENCED, STREAM_FULL
    */
-  #pad(active: SegmentWriter): boolean {
-    const padding = encodePadding(active.position, this.policy.commitAlignBytes);
-    if (padding === undefined) return true;
-    const outcome = active.writeFiller(padding);
-    if (outcome.error === undefined) return true;
-    active.isEnded = true;
-    this.takeBack(active, outcome.error);
-    return this.#active === active;
-  }
-
-  /**
-   * Starts a sync of everything in the active segment. `done` hears whether its messages are durable now; if not, the segment
-   * is gone and the window waits for a new one. @returns false when there is no segment to sync: nothing was started
-   */
-  startSync(done: (isDurable: boolean) => void): boolean {
-    assert(this.#syncing === undefined, "one sync at a time");
-    const active = this.#active;
-    if (active === undefined || !this.#pad(active)) return false;
-    const { position, endSequence } = active;
-    this.#syncing = active;
-    active.file.sync((error) => {
-      this.#syncing = undefined;
-      done(this.#endSync(active, { position, endSequence }, error));
-    });
-    return true;
-  }
-
-  #endSync(
-    segment: SegmentWriter,
-    covered: { readonly position: number; readonly endSequence: number },
-    error: Error | undefined,
-  ): boolean {
-    if (this.#active !== segment) return true;
-    if (error === undefined) {
-      this.#markSynced(segment, covered.position, covered.endSequence);
-      return true;
-    }
-    this.#health.noteFailure(error);
-    this.#poison(segment);
-    return false;
-  }
-
-  /** A sync that blocks, before the end. @returns false as `startSync` tells `done` */
-  syncNow(): boolean {
-    const active = this.#active;
-    if (active === undefined || this.#window.isEmpty || !this.#pad(active)) return true;
+  dropOldest(reason: LossReason, wanted: number): void {
+    this.#assertInPlace();
+    const completeCount = this.#chain.length;
+    // The sequence numbers live on in the name of a successor. To make one may have taken some segments for its room.
+    if (wanted === completeCount) this.ensureActive();
+    const count = wanted - (completeCount - this.#chain.length);
+    if (count <= 0) return;
     try {
-      active.file.syncNow();
+      this.#producers.saveBeforeDrop(this.#chain.at(count - 1)!.endSequence, this.syncedEnd.sequence);
+      this.#ledger.drop(reason, this.#placeBehind(count));
+      const dropped = Array.from({ length: count }, () => this.#chain.shift().path);
+      this.#factory.remove(dropped);
     } catch (error) {
       this.#health.noteFailure(error);
-      this.#poison(active);
-      return false;
+      throw new MillraceError("STORAGE_READ_ONLY", "Cannot delete the oldest segments", { cause: error });
     }
-    // A sync that runs beside may have taken the verdict; then its callback decides.
-    if (this.#syncing === undefined) this.#markSynced(active, active.position, active.endSequence);
-    return true;
   }
 
-  #markSynced(segment: SegmentWriter, position: number, sequence: number): void {
-    segment.syncedPosition = Math.max(segment.syncedPosition, position);
-    segment.syncedSequence = Math.max(segment.syncedSequence, sequence);
-    this.#window.dropBelow(sequence, this.#clock.monotonicMs());
-  }
-
-  /** Deletes the oldest complete segment. @throws {MillraceError} STORAGE_READ_ONLY */
-  dropOldest(reason: LogDrop["reason"]): void {
-    let segment: SegmentInfo;
-    try {
-      segment = this.#chain.deleteOldest();
-    } catch (error) {
-      this.#health.noteFailure(error);
-      throw new MillraceError("STORAGE_READ_ONLY", "Cannot delete the oldest segment", { cause: error });
-    }
-    this.#onDrop?.({
-      fromSequence: segment.header.baseSequence,
-      toSequence: segment.endSequence,
-      messageCount: segment.summary.messageCount,
-      payloadBytes: segment.summary.payloadBytes,
-      reason,
-    });
+  /** Where the stream begins once `count` complete segments are gone. */
+  #placeBehind(count: number): StreamPlace {
+    const header = this.#chain.at(count)?.header ?? this.#active?.header;
+    return header === undefined ? this.syncedEnd : basePlace(header);
   }
 
   /** Deletes oldest segments until one segment's size is free on the medium. @returns whether anything was deleted */
   freeSpace(): boolean {
     if (this.policy.strategyOnFull !== StrategyOnFull.OverwriteOldestData) return false;
-    const wantedBytes = segmentSizeOf(this.policy);
     let isFreed = false;
     try {
-      while (this.#chain.length > 1 && this.#storage.freeBytes(this.#directory) < wantedBytes) {
-        this.dropOldest("OVERWRITTEN");
+      for (;;) {
+        const storedBytes = segmentSizeOf(this.policy) - this.#storage.freeBytes(this.#directory);
+        const most = this.#chain.length - (this.#active === undefined ? 1 : 0);
+        const count = Math.min(this.#chain.countFor({ storedBytes }), most);
+        if (count <= 0) break;
+        this.dropOldest(LossReason.Overwritten, count);
         isFreed = true;
       }
-      if (isFreed) this.#chain.syncUnlinks();
+      if (isFreed) this.#storage.syncDirectory(this.#directory);
     } catch {
       // What could be deleted may be enough; the retry tells.
     }
     return isFreed;
   }
 
+  /** What stands at `sequence`, with note taken of what cannot be read. @throws {MillraceError} STREAM_FENCED */
   blockAt(sequence: number): FoundBlock {
-    return this.#finder.blockAt(sequence, this.nextSequence);
+    const found = this.#finder.blockAt(sequence, this.#nextPlace);
+    // It may come back with its directory: to nobody it is a gap.
+    if (found.kind === "gap") this.#assertInPlace();
+    this.#ledger.noteRead(sequence, found, (at) => this.#finder.gapAround(at, this.#nextPlace));
+    return found;
   }
 
   close(): void {
+    this.rewrites?.close();
     this.#active?.file.close();
     this.#chain.close();
   }

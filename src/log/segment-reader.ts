@@ -1,13 +1,21 @@
+import type { StreamPlace } from "../core/stream-ledger.ts";
 import { blockEndSequence, BlockKind } from "./block-layout.ts";
 import { type DecodedBlock, decodeBody } from "./decoded-block.ts";
 import { SegmentIndex } from "./segment-index.ts";
 import { SEGMENT_HEADER_BYTES } from "./segment-layout.ts";
 import { type BlockPlace, nextBlock, readFully, SegmentSource } from "./segment-scanner.ts";
 import type { StorageFile } from "./storage.ts";
+import { blockEndPlace, blockPlace } from "./stream-places.ts";
 
 /** Where reading goes on after something that cannot be read; undefined: not in this segment. */
 export interface SegmentGap {
   readonly toSequence: number | undefined;
+}
+
+/** A place that damage hides, or that no segment holds, with the nearest known ones; undefined: none is known on that side. */
+export interface HiddenPlace {
+  readonly before: StreamPlace | undefined;
+  readonly after: StreamPlace | undefined;
 }
 
 /** Finds and decodes blocks of one segment by sequence number. */
@@ -39,6 +47,31 @@ export class SegmentReader {
     this.#nextSequence = blockEndSequence(place.header);
     this.#nextPosition = place.nextPosition;
     return block;
+  }
+
+  /**
+   * The place of `sequence`, or the known ones around it where damage hides it. `base` is the segment's first place. Walks
+   * all blocks before it: what stands last before a damage counts, and the index passes over that.
+   */
+  placeOf(sequence: number, endBytes: number, base: StreamPlace): StreamPlace | HiddenPlace {
+    let before = base;
+    let position = SEGMENT_HEADER_BYTES;
+    this.#source.forget();
+    while (before.sequence < sequence && position < endBytes) {
+      const step = nextBlock(this.#source, position, endBytes);
+      if (step === undefined) break;
+      const { header } = step;
+      const first = blockPlace(header);
+      const end = blockEndPlace(header);
+      if (first.sequence > sequence) return { before, after: first };
+      if (end.sequence > sequence) {
+        if (first.sequence === sequence) return first;
+        return this.#decode(step)?.placeOf(sequence) ?? { before: first, after: end };
+      }
+      before = end;
+      position = step.nextPosition;
+    }
+    return before.sequence === sequence ? before : { before, after: undefined };
   }
 
   /** The first data block that ends after `sequence`. */

@@ -11,6 +11,8 @@ import {
   type DecodedBlockHeader,
   paddingBytes,
 } from "./block-layout.ts";
+import { isExhausted } from "./read-refusals.ts";
+import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./segment-layout.ts";
 import type { StorageFile } from "./storage.ts";
 
 /** Reads of a segment through a window, so that a walk over small blocks is not a system call each. */
@@ -51,20 +53,30 @@ export class SegmentSource {
   }
 }
 
-/** Bytes read before the end of the file. A part that the medium refuses ends the read: to a reader it is damage (R3). */
+/**
+ * Bytes read before the end of the file. A part that the medium refuses ends the read: to a reader it is damage (R3).
+ * @throws the system's error when this process lacks what a read needs, which says nothing about the file
+ */
 export function readFully(file: StorageFile, target: Buffer, position: number): number {
   let done = 0;
   while (done < target.length) {
     let count: number;
     try {
       count = file.read(target.subarray(done), position + done);
-    } catch {
+    } catch (error) {
+      if (isExhausted(error)) throw error;
       return done;
     }
     if (count === 0) break;
     done += count;
   }
   return done;
+}
+
+/** @returns undefined when no copy of the header is whole @throws as `readFully` does */
+export function readSegmentHeader(file: StorageFile): SegmentHeader | undefined {
+  const area = Buffer.alloc(SEGMENT_HEADER_BYTES);
+  return decodeSegmentHeader(area.subarray(0, readFully(file, area, 0)));
 }
 
 export interface BlockPlace {
@@ -141,7 +153,7 @@ export function nextBlock(source: SegmentSource, position: number, endBytes: num
 }
 
 /** Whether the stored bytes are those that were written. */
-export function bodyIsWhole(source: SegmentSource, place: BlockPlace): boolean {
+function bodyIsWhole(source: SegmentSource, place: BlockPlace): boolean {
   if (place.header.storedBytes === 0) return true;
   const from = place.position + place.header.headerBytes;
   const body = source.view(from, place.header.storedBytes, SCAN_READ_BYTES);

@@ -1,17 +1,18 @@
 import path from "node:path";
 
 import { assert } from "../core/assert.ts";
+import { systemError } from "../core/errors.ts";
+import { MEMORY_CHUNK_BYTES_MAX, MEMORY_CHUNK_BYTES_MIN } from "../core/limits.ts";
+import type { BudgetShare } from "./memory-budget.ts";
 import type { Storage, StorageEntry, StorageFile } from "./storage.ts";
 
 /**
  * A file in shared memory. Its first chunk begins with FILE_HEADER_BYTES, whose first word is the length; chunk i holds
- * min(CHUNK_BYTES_MAX, CHUNK_BYTES_MIN * 2^i) bytes, so that a small stream stays small.
+ * min(MEMORY_CHUNK_BYTES_MAX, MEMORY_CHUNK_BYTES_MIN * 2^i) bytes, so that a small stream stays small.
  */
-const CHUNK_BYTES_MIN = 64 * 1024;
-const CHUNK_BYTES_MAX = 1024 * 1024;
 const FILE_HEADER_BYTES = 64;
 const LENGTH_WORD = 0;
-const FILE_BYTES_MAX = 2 ** 31 - 1 - CHUNK_BYTES_MAX;
+const FILE_BYTES_MAX = 2 ** 31 - 1 - MEMORY_CHUNK_BYTES_MAX;
 
 /** What another thread needs to see the same files. */
 export interface SharedFile {
@@ -23,6 +24,8 @@ export interface SharedMemoryHooks {
   /** A chunk was added; chunks of one file come in order. Whoever keeps them keeps the file past this thread. */
   readonly onChunk?: (path: string, chunkIndex: number, chunk: SharedArrayBuffer) => void;
   readonly onUnlink?: (path: string) => void;
+  /** A file has another name now, in place of the file that had it. */
+  readonly onRename?: (source: string, target: string) => void;
 }
 
 /**
@@ -33,18 +36,18 @@ export class SharedMemoryStorage implements Storage {
   readonly #files = new Map<string, MemoryFile>();
   readonly #directories = new Set<string>();
   readonly #hooks: SharedMemoryHooks;
-  readonly #bytesMax: number;
+  readonly #budget: BudgetShare | undefined;
 
   constructor(
     options: {
       readonly files?: readonly SharedFile[];
       readonly hooks?: SharedMemoryHooks;
-      /** What all files together may take. */
-      readonly bytesMax?: number;
+      /** Chunks are taken from it; those of `files` were before. */
+      readonly budget?: BudgetShare;
     } = {},
   ) {
     this.#hooks = options.hooks ?? {};
-    this.#bytesMax = options.bytesMax ?? Number.MAX_SAFE_INTEGER;
+    this.#budget = options.budget;
     for (const file of options.files ?? []) {
       for (const [index, chunk] of file.chunks.entries()) this.addChunk(file.path, index, chunk);
     }
@@ -54,16 +57,20 @@ export class SharedMemoryStorage implements Storage {
   addChunk(filePath: string, chunkIndex: number, chunk: SharedArrayBuffer): void {
     let file = this.#files.get(filePath);
     if (file === undefined) {
-      file = new MemoryFile(filePath, (index, made) => this.#hooks.onChunk?.(filePath, index, made), this);
-      this.#files.set(filePath, file);
+      file = this.#newFile(filePath);
       this.#directories.add(path.dirname(filePath));
     }
     file.adopt(chunkIndex, chunk);
   }
 
-  /** Forgets a file that another thread unlinked (its `onUnlink`). */
-  removeFile(filePath: string): void {
-    this.#files.delete(filePath);
+  #newFile(filePath: string): MemoryFile {
+    const file: MemoryFile = new MemoryFile(
+      filePath,
+      (index, chunk) => this.#hooks.onChunk?.(file.path, index, chunk),
+      this.#budget,
+    );
+    this.#files.set(filePath, file);
+    return file;
   }
 
   get allocatedBytes(): number {
@@ -79,13 +86,7 @@ export class SharedMemoryStorage implements Storage {
       return known;
     }
     if (known !== undefined) throw systemError("EEXIST", `open '${filePath}'`);
-    const file = new MemoryFile(
-      filePath,
-      (index, chunk) => this.#hooks.onChunk?.(filePath, index, chunk),
-      this,
-    );
-    this.#files.set(filePath, file);
-    return file;
+    return this.#newFile(filePath);
   }
 
   list(directory: string): StorageEntry[] {
@@ -113,8 +114,17 @@ export class SharedMemoryStorage implements Storage {
     // Memory has no medium behind it.
   }
 
-  /** Of directories only: a deletion's commit point. The files keep their chunks and lose their place. */
+  /** Of a directory it is a deletion's commit point: its files keep their chunks and lose their place. */
   rename(source: string, target: string): void {
+    const renamed = this.#files.get(source);
+    if (renamed !== undefined) {
+      this.#budget?.give(this.#files.get(target)?.allocatedBytes ?? 0);
+      this.#files.delete(source);
+      this.#files.set(target, renamed);
+      renamed.path = target;
+      this.#hooks.onRename?.(source, target);
+      return;
+    }
     if (!this.#directories.delete(source)) throw systemError("ENOENT", `rename '${source}'`);
     this.#directories.add(target);
     for (const [filePath, file] of [...this.#files]) {
@@ -128,6 +138,7 @@ export class SharedMemoryStorage implements Storage {
     const file = this.#files.get(filePath);
     if (file === undefined) throw systemError("ENOENT", `unlink '${filePath}'`);
     this.#files.delete(filePath);
+    this.#budget?.give(file.allocatedBytes);
     this.#hooks.onUnlink?.(file.path);
   }
 
@@ -135,27 +146,33 @@ export class SharedMemoryStorage implements Storage {
     if (!this.#directories.delete(directory)) throw systemError("ENOENT", `rmdir '${directory}'`);
   }
 
+  identify(place: string): string {
+    if (!this.#files.has(place) && !this.#directories.has(place))
+      throw systemError("ENOENT", `lstat '${place}'`);
+    return place;
+  }
+
   freeBytes(): number {
-    return this.#bytesMax - this.allocatedBytes;
+    return this.#budget?.freeBytes ?? Number.MAX_SAFE_INTEGER;
   }
 }
 
 class MemoryFile implements StorageFile {
-  readonly path: string;
+  path: string;
   readonly #chunks: Uint8Array[] = [];
   readonly #onChunk: (index: number, chunk: SharedArrayBuffer) => void;
-  readonly #owner: SharedMemoryStorage;
+  readonly #budget: BudgetShare | undefined;
   #length: Int32Array = new Int32Array(1);
   allocatedBytes = 0;
 
   constructor(
     filePath: string,
     onChunk: (index: number, chunk: SharedArrayBuffer) => void,
-    owner: SharedMemoryStorage,
+    budget: BudgetShare | undefined,
   ) {
     this.path = filePath;
     this.#onChunk = onChunk;
-    this.#owner = owner;
+    this.#budget = budget;
   }
 
   adopt(index: number, chunk: SharedArrayBuffer): void {
@@ -168,7 +185,7 @@ class MemoryFile implements StorageFile {
 
   #grow(): void {
     const index = this.#chunks.length;
-    if (this.#owner.freeBytes() < chunkBytes(index)) throw systemError("ENOSPC", "write");
+    this.#budget?.take(chunkBytes(index));
     const chunk = new SharedArrayBuffer(chunkBytes(index));
     this.adopt(index, chunk);
     this.#onChunk(index, chunk);
@@ -236,9 +253,5 @@ class MemoryFile implements StorageFile {
 }
 
 function chunkBytes(index: number): number {
-  return Math.min(CHUNK_BYTES_MAX, CHUNK_BYTES_MIN * 2 ** index);
-}
-
-function systemError(code: string, call: string): Error {
-  return Object.assign(new Error(`${code}: ${call}`), { code });
+  return Math.min(MEMORY_CHUNK_BYTES_MAX, MEMORY_CHUNK_BYTES_MIN * 2 ** index);
 }

@@ -15,6 +15,8 @@ export interface Storage {
   rename(source: string, target: string): void;
   unlink(path: string): void;
   removeDirectory(path: string): void;
+  /** What stands under a name: another answer, and it is another file or directory. Only what is open keeps its own for itself. */
+  identify(path: string): string;
   /** Bytes that a file in `directory` may still grow by. */
   freeBytes(directory: string): number;
 }
@@ -22,6 +24,16 @@ export interface Storage {
 export interface StorageEntry {
   readonly name: string;
   readonly kind: "file" | "directory" | "other";
+}
+
+/** What stands under a name, for those who check rights. */
+export interface FileFacts {
+  readonly kind: "file" | "directory" | "symbolic link" | "pipe" | "socket" | "device";
+  readonly owner: number;
+  /** Permission bits. */
+  readonly mode: number;
+  readonly linkCount: number;
+  readonly sizeBytes: number;
 }
 
 export interface StorageFile {

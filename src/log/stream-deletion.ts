@@ -1,11 +1,18 @@
 import path from "node:path";
 
+import { removeQuarantine } from "./quarantine.ts";
 import type { Storage } from "./storage.ts";
 
 const DELETED_SUFFIX = ".deleted";
 
-/** Removes a stream's directory with all it holds; the rename is the commit. */
-export function destroyStreamDirectory(storage: Storage, directory: string): void {
+/** Removes a stream's directory with all it holds, and what was kept of it elsewhere; the rename is the commit. */
+export function destroyStreamDirectory(stream: {
+  readonly storage: Storage;
+  readonly directory: string;
+  readonly quarantineDirectory?: string | undefined;
+}): void {
+  const { storage, directory, quarantineDirectory } = stream;
+  if (quarantineDirectory !== undefined) removeQuarantine(storage, quarantineDirectory);
   const target = `${directory}${DELETED_SUFFIX}`;
   storage.rename(directory, target);
   storage.syncDirectory(path.dirname(directory));

@@ -2,59 +2,59 @@ import path from "node:path";
 
 import { assert } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
-import { MillraceError } from "../core/errors.ts";
-import { SEGMENT_OVERSHOOT_MAX, SYNC_INTERVAL_MS_DEFAULT, WATERMARK_IDLE_MS } from "../core/limits.ts";
-import type { Random } from "../core/random.ts";
-import { StrategyOnFull } from "../core/stream-definition.ts";
-import { busy, full, isFull, readOnly } from "./append-refusals.ts";
-import type { BlockBuilder } from "./block-builder.ts";
-import { BlockEncoder } from "./block-encoder.ts";
-import { BlockKind } from "./block-layout.ts";
-import type { LogSlice } from "./decoded-block.ts";
-import { checkPolicy, type LogDrop, type LogPolicy } from "./log-policy.ts";
+import { ClockWatch } from "../core/clock-watch.ts";
+import type { MillraceError } from "../core/errors.ts";
 import {
-  type RecoveredChain,
-  recoverChain,
-  type RecoveryReport,
-  type SequenceRange,
-} from "./log-recovery.ts";
+  AGE_MARK_AT_CLOSE_MS_MIN,
+  AGE_MARK_INTERVAL_MS,
+  SEGMENT_OVERSHOOT_MAX,
+  SYNC_INTERVAL_MS_DEFAULT,
+  WATERMARK_IDLE_MS,
+} from "../core/limits.ts";
+import { busy, full, isFull, unknownOutcome } from "./append-refusals.ts";
+import type { BatchProducer, BlockBuilder } from "./block-builder.ts";
+import { BlockEncoder } from "./block-encoder.ts";
+import type { LogSlice } from "./decoded-block.ts";
+import { DirectoryFence } from "./directory-fence.ts";
+import { expireSegments } from "./expiry.ts";
+import { LedgerFile } from "./ledger-file.ts";
+import { LogLedger, type LogLedgerView } from "./log-ledger.ts";
+import { checkPolicy, type LogPolicy } from "./log-policy.ts";
 import { LogSegments } from "./log-segments.ts";
+import { ProducerKeeper } from "./producer-keeper.ts";
 import { readSlices, type SliceRequest } from "./read-slices.ts";
-import { ID_BYTES } from "./segment-layout.ts";
+import { type RecoveredLog, recoverLog } from "./recovered-log.ts";
+import type { RecoveryReport, SequenceRange } from "./recovery-report.ts";
+import type { SegmentRewrites } from "./segment-rewrites.ts";
+import { parseStreamId } from "./segment-layout.ts";
 import type { StoredBlock } from "./segment-writer.ts";
-import type { Storage } from "./storage.ts";
 import { type LogState, StorageHealth } from "./storage-health.ts";
+import { StreamClock, type WatchedClocks } from "./stream-clock.ts";
 import { destroyStreamDirectory } from "./stream-deletion.ts";
+import { StreamRoom } from "./stream-room.ts";
+import type { StreamLogOptions } from "./stream-log-options.ts";
 import { SyncWaiters } from "./sync-waiters.ts";
-
-export interface StreamLogOptions {
-  readonly storage: Storage;
-  readonly directory: string;
-  /** 32 hexadecimal digits. */
-  readonly streamId: string;
-  /** The store's start counter. */
-  readonly epoch: number;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly policy: LogPolicy;
-  /** Messages below were seen durable by someone else (an export cursor); their absence is a loss to report (R4). */
-  readonly knownEndSequence?: number | undefined;
-  /** Told of every segment that retention deletes, after it is gone. */
-  readonly onDrop?: ((drop: LogDrop) => void) | undefined;
-}
+import { writeDueMark } from "./watermarks.ts";
+import { WriteAccount } from "./write-account.ts";
 
 /**
  * One stream's messages on one storage: the only writer of its directory. Everything but `sync` happens at once; `sync`
  * runs beside the caller. Callbacks of `sync` come from a storage callback, or at the end of the call that settled them.
  */
 export class StreamLog {
-  readonly #storage: Storage;
-  readonly #directory: string;
+  readonly #options: StreamLogOptions;
   readonly #clock: Clock;
+  readonly #watch: WatchedClocks;
+  readonly #time: StreamClock;
   readonly #segments: LogSegments;
   readonly #encoder: BlockEncoder;
   readonly #health: StorageHealth;
+  readonly #fence: DirectoryFence;
+  readonly #ledger: LogLedger;
+  readonly #producers: ProducerKeeper;
   readonly #waiters = new SyncWaiters();
+  readonly #writes = new WriteAccount();
+  readonly #room: StreamRoom;
   #policy: LogPolicy;
   #lastAppendMs: number;
   #closed = false;
@@ -71,37 +71,45 @@ export class StreamLog {
    * @throws {MillraceError} STREAM_FENCED when the directory or its newest segment cannot be read at all
    */
   static open(options: StreamLogOptions): { readonly log: StreamLog; readonly recovery: RecoveryReport } {
-    let chain: RecoveredChain;
-    try {
-      chain = recoverChain({ ...options, streamId: parseStreamId(options.streamId) });
-    } catch (error) {
-      const text = `Cannot recover the stream in "${path.basename(options.directory)}"`;
-      throw new MillraceError("STREAM_FENCED", text, { cause: error });
-    }
-    const log = new StreamLog(options, chain);
-    log.#segments.makeRecoveredDurable(chain);
-    return { log, recovery: chain.report };
+    const found = recoverLog({ ...options, streamId: parseStreamId(options.streamId) });
+    const log = new StreamLog(options, found);
+    log.#segments.makeRecoveredDurable(found.chain);
+    // What was written again the next start need not write again; and it knows the time that the last mark told.
+    if ((found.chain.tail?.unproven.length ?? 0) > 0) log.#mark(true, AGE_MARK_INTERVAL_MS);
+    log.#ledger.noteRecovered(found.chain.report, log.#segments.oldestPlace);
+    if (options.isEndUnclean === true)
+      log.#ledger.noteUncleanEnd({ sequence: log.nextSequence, epoch: options.epoch });
+    log.#ledger.flush();
+    return { log, recovery: found.chain.report };
   }
 
-  private constructor(options: StreamLogOptions, recovered: RecoveredChain | undefined) {
-    this.#storage = options.storage;
-    this.#directory = options.directory;
+  private constructor(options: StreamLogOptions, found: RecoveredLog | undefined) {
+    const recovered = found?.chain;
+    this.#options = options;
     this.#clock = options.clock;
     this.#policy = checkPolicy(options.policy);
     this.#health = new StorageHealth(options.clock);
+    this.#fence = new DirectoryFence({ ...options, health: this.#health });
+    this.#watch = options.watch ?? new ClockWatch(options.clock);
+    this.#time = new StreamClock(this.#watch, recovered?.clock);
     const streamId = parseStreamId(options.streamId);
-    const segments = { ...options, streamId, health: this.#health, onDrop: options.onDrop };
-    this.#segments = new LogSegments(segments, recovered);
-    const lastIngestMs = Math.max(
-      recovered?.segments.at(-1)?.summary.lastIngestMs ?? 0,
-      recovered?.tail?.resume.summary.lastIngestMs ?? 0,
-    );
-    this.#encoder = new BlockEncoder({ epoch: options.epoch, lastIngestMs });
+    this.#ledger = new LogLedger({
+      clock: options.clock,
+      streamId,
+      file: found?.ledgerFile ?? new LedgerFile(options.storage, options.directory),
+      knownEnd: () => this.#segments.syncedEnd,
+      record: found?.record,
+    });
+    this.#producers = new ProducerKeeper({ ...options, recovered: recovered?.producers });
+    const kept = { ledger: this.#ledger, producers: this.#producers, fence: this.#fence };
+    const owned = { ...kept, health: this.#health, time: this.#time, writes: this.#writes, streamId };
+    this.#segments = new LogSegments({ ...options, ...owned }, recovered);
+    this.#room = new StreamRoom(this.#segments, this.#health, options.diskRoom);
+    this.#ledger.noteMissing(this.#segments.oldestPlace);
+    const { payloadOffset } = this.#segments.oldestPlace;
+    this.#writes.startFrom({ payloadOffset, storedBytes: this.#segments.storedBytes });
+    this.#encoder = new BlockEncoder({ epoch: options.epoch, lastIngestMs: recovered?.clock?.stampMs ?? 0 });
     this.#lastAppendMs = options.clock.monotonicMs();
-    const known = options.knownEndSequence ?? 0;
-    if (known > this.nextSequence && recovered !== undefined) {
-      recovered.report.dataLoss = { fromSequence: this.nextSequence, toSequence: known };
-    }
   }
 
   /** What all its messages together may cost. */
@@ -109,15 +117,29 @@ export class StreamLog {
     return this.#policy.maxSize;
   }
   get oldestSequence(): number {
-    return this.#segments.oldestSequence;
+    return this.#segments.oldestPlace.sequence;
   }
   /** The number that the next message gets. */
   get nextSequence(): number {
     return this.#segments.nextSequence;
   }
+  /** Payload bytes of all messages before the oldest one, and of all that there ever were. */
+  get oldestPayloadOffset(): number {
+    return this.#segments.oldestPlace.payloadOffset;
+  }
+  get nextPayloadOffset(): number {
+    return this.#segments.nextPayloadOffset;
+  }
   /** Exclusive; exporters may read below it. */
   get syncedEndSequence(): number {
-    return this.#segments.syncedEndSequence;
+    return this.#segments.syncedEnd.sequence;
+  }
+  get syncedEndPayloadOffset(): number {
+    return this.#segments.syncedEnd.payloadOffset;
+  }
+  /** Where every message is that was ever appended. */
+  get ledger(): LogLedgerView {
+    return this.#ledger;
   }
   /** What counts towards maxSize: payload plus MESSAGE_OVERHEAD_BYTES a message. */
   get totalBytes(): number {
@@ -127,17 +149,34 @@ export class StreamLog {
   get storedBytes(): number {
     return this.#segments.storedBytes;
   }
+  /** The disk has less free than is to be kept free: nothing that can wait is written. */
+  get isDiskShort(): boolean {
+    return this.#room.isDiskShort;
+  }
+  /** Of a message that arrives now, as of the last sample of the watch. */
+  get ingestMs(): number {
+    return this.#time.stampMs;
+  }
   get unsyncedBytes(): number {
     return this.#segments.window.storedBytes;
   }
   get isSyncing(): boolean {
-    return this.#segments.isSyncing;
+    return this.#segments.syncs.isRunning;
   }
   /** Appends would be refused until the sync in progress ends: stop draining. */
   get isSaturated(): boolean {
+    // A fenced one has no sync to wait for.
+    if (this.state === "fenced") return false;
     return (
       this.unsyncedBytes > SEGMENT_OVERSHOOT_MAX * this.#policy.syncBytesMax || this.#segments.rollIsOverdue
     );
+  }
+  /** The rewriting of complete segments, for whoever has time for a slice of it; undefined while nothing is written. */
+  get rewrites(): SegmentRewrites | undefined {
+    return this.#closed || this.state !== "ok" ? undefined : this.#segments.rewrites;
+  }
+  get writes(): Readonly<Pick<WriteAccount, "writtenBytes" | "rewrittenBytes" | "rewriteFaults">> {
+    return this.#writes;
   }
   get state(): LogState {
     return this.#health.state;
@@ -159,32 +198,31 @@ export class StreamLog {
     this.#segments.policy = policy;
   }
 
+  /** Messages below are needed by nobody: their segments may be deleted. 0 takes it back. */
+  release(endSequence: number): void {
+    this.#room.releasedEnd = endSequence;
+  }
+
   /**
    * Makes room for `costBytes` (payload plus MESSAGE_OVERHEAD_BYTES a message), or says that there is none.
-   * @throws {MillraceError} STREAM_FULL, MESSAGE_TOO_LARGE when it can never fit, SERVER_BUSY while a sync holds up the roll
+   * @throws {MillraceError} STREAM_FULL, STREAM_FENCED, MESSAGE_TOO_LARGE when it can never fit, SERVER_BUSY while a sync holds up the roll
    */
   admit(costBytes: number): void {
-    const { maxSize, strategyOnFull } = this.#policy;
-    if (costBytes > maxSize) {
-      const text = `Cannot append ${costBytes} bytes: the stream holds at most ${maxSize}`;
-      throw new MillraceError("MESSAGE_TOO_LARGE", text);
-    }
-    while (this.totalBytes + costBytes > maxSize) {
-      if (strategyOnFull === StrategyOnFull.RejectNewData) {
-        const text = `Cannot append ${costBytes} bytes: the stream is full, ${this.totalBytes} of ${maxSize} bytes`;
-        throw new MillraceError("STREAM_FULL", text);
-      }
-      if (this.#segments.completeCount === 0) this.#rollForRoom();
-      this.#segments.dropOldest("OVERWRITTEN");
-    }
+    if (this.state === "fenced") throw this.#health.refusal;
+    this.#room.make(costBytes, this.#policy);
     this.#settle();
   }
 
-  /** The only segment holds everything: it is completed, so that it can be deleted. */
-  #rollForRoom(): void {
-    if (this.isSyncing) throw busy("its only segment is being synced");
-    this.#segments.roll();
-    this.#segments.ensureActive();
+  /**
+   * What has become of a batch that names its producer: undefined when it is the next one, which may be appended, else the
+   * first sequence number under which it was stored. That holds as an answer where those of the batches before it do.
+   * @throws {MillraceError} SEQUENCE_GAP. UNKNOWN_OUTCOME: only memory holds it, and the storage does not take it
+   */
+  findBatch(producer: BatchProducer, messageCount: number): number | undefined {
+    const stored = this.#producers.find(producer, messageCount);
+    const isAtRisk = stored !== undefined && stored.firstSequence >= (this.atRisk?.fromSequence ?? Infinity);
+    if (isAtRisk) throw unknownOutcome("Cannot tell yet whether a batch stays stored", this.lastFault);
+    return stored?.firstSequence;
   }
 
   /**
@@ -196,14 +234,17 @@ export class StreamLog {
     assert(!this.#closed, "append to an open log");
     assert(builder.messageCount > 0, "append of at least one message");
     if (this.isSaturated) throw busy(`${this.unsyncedBytes} bytes wait for a sync`);
-    if (this.state !== "ok") throw readOnly(this.lastFault);
+    if (this.state !== "ok") throw this.#health.refusal;
     const firstSequence = this.nextSequence;
     assert(Number.isSafeInteger(firstSequence + builder.messageCount), "sequence numbers stay safe");
-    const block = this.#encoder.encode(builder, firstSequence);
+    const payloadOffset = this.#segments.nextPayloadOffset;
+    this.#watch.sample();
+    const block = this.#encoder.encode(builder, { firstSequence, payloadOffset }, this.#time.mark);
     this.#write(block);
     this.#encoder.lastIngestMs = block.header.lastIngestMs;
     this.#lastAppendMs = this.#clock.monotonicMs();
     this.#segments.accept(block, this.#lastAppendMs);
+    this.#producers.record(block.header.runs, firstSequence);
     if (this.unsyncedBytes >= this.#policy.syncBytesMax && !this.isSyncing) this.#startSync();
     this.#settle();
     return firstSequence;
@@ -211,10 +252,10 @@ export class StreamLog {
 
   #write(block: StoredBlock): void {
     const segments = this.#segments;
-    if (segments.mustRoll && !segments.isSyncing) segments.roll();
+    if (segments.mustRoll && !segments.syncs.isRunning) segments.roll();
     let active = segments.ensureActive();
-    if (active.endSequence !== this.nextSequence) {
-      // Numbers were skipped over a loss: the next segment's name says so.
+    if (active.endSequence !== this.nextSequence || active.isOutOfTime) {
+      // Numbers were skipped over a loss: the next segment's name says so. Or what was just written again is of another era.
       segments.roll();
       active = segments.ensureActive();
     }
@@ -226,9 +267,7 @@ export class StreamLog {
     }
     segments.takeBack(active, outcome.error);
     if (outcome.writtenBytes === 0 && isFull(outcome.error)) throw full(outcome.error);
-    throw new MillraceError("UNKNOWN_OUTCOME", "Cannot tell whether a block was stored", {
-      cause: outcome.error,
-    });
+    throw unknownOutcome("Cannot tell whether a block was stored", outcome.error);
   }
 
   /**
@@ -242,7 +281,8 @@ export class StreamLog {
   }
 
   #startSync(): void {
-    const isStarted = this.#segments.startSync((isDurable) => this.#endSync(isDurable));
+    const isStarted =
+      this.state !== "fenced" && this.#segments.syncs.start((isDurable) => this.#endSync(isDurable));
     if (!isStarted) this.#replace();
   }
 
@@ -250,18 +290,19 @@ export class StreamLog {
     if (!isDurable) this.#replace();
     this.#settle();
     const isWaitedFor = !this.#waiters.isEmpty || this.unsyncedBytes >= this.#policy.syncBytesMax;
-    if (isWaitedFor && !this.isSyncing && !this.#segments.window.isEmpty) this.#startSync();
+    if (isWaitedFor && this.state !== "fenced" && !this.isSyncing && !this.#segments.window.isEmpty)
+      this.#startSync();
     this.#settle();
   }
 
-  /** Writes the window to a new segment, or fails those who wait for it. */
-  #replace(): void {
-    if (this.state === "ok" || this.#health.isProbeDue) {
+  /** Writes the window to a new segment, or fails those who wait for it. `isLast`: no probe comes later. */
+  #replace({ isLast = false } = {}): void {
+    if (this.state === "ok" || (this.state === "read-only" && (isLast || this.#health.isProbeDue))) {
       try {
         this.#segments.ensureActive();
         return;
       } catch (error) {
-        this.#health.noteFault(error);
+        this.#health.noteRefusal(error);
       }
     }
     this.#waiters.failAll(this.lastFault);
@@ -282,15 +323,33 @@ export class StreamLog {
   /** Expiry, syncs that are due, watermarks, probes. Call it every 100 ms or so. */
   tick(): void {
     if (this.#closed) return;
+    this.#followClock();
+    this.#fence.watch(this.#lastAppendMs);
+    if (this.state === "fenced") {
+      this.#waiters.failAll(this.lastFault);
+      return;
+    }
     const { window } = this.#segments;
     const nowMs = this.#clock.monotonicMs();
     if (this.#needsProbe && this.#health.isProbeDue && !this.isSyncing) this.#probe();
     const intervalMs = this.#policy.syncIntervalMs ?? SYNC_INTERVAL_MS_DEFAULT;
     const isDue = !window.isEmpty && nowMs - window.sinceMs >= intervalMs;
     if (isDue && !this.isSyncing && this.#segments.active !== undefined) this.#startSync();
-    if (nowMs - this.#lastAppendMs >= WATERMARK_IDLE_MS) this.#writeWatermark();
+    const idleMs = nowMs - this.#lastAppendMs;
+    this.#mark(idleMs >= WATERMARK_IDLE_MS, AGE_MARK_INTERVAL_MS);
+    this.#room.tick(idleMs);
     this.#expire();
+    this.#ledger.flush();
     this.#settle();
+  }
+
+  #followClock(): void {
+    this.#watch.sample();
+    const { hasNewEra, isProvenNow } = this.#time.update();
+    if (hasNewEra) this.#encoder.lastIngestMs = 0;
+    if (isProvenNow) this.#segments.capAges(this.#time);
+    const { active } = this.#segments;
+    if (active !== undefined) active.isOutOfTime = !this.#time.fits(active.header);
   }
 
   get #needsProbe(): boolean {
@@ -301,75 +360,39 @@ export class StreamLog {
 
   /** A new segment is the test: if the storage takes one, the stream writes again. */
   #probe(): void {
+    if (!this.#fence.holds()) return;
     this.#segments.roll();
     this.#replace();
   }
 
-  get #needsWatermark(): boolean {
-    const { active } = this.#segments;
-    return active !== undefined && active.messageCount > 0 && !active.watermarked && this.state === "ok";
+  #mark(isIdle: boolean, ageMarkMs: number): void {
+    if (this.state !== "ok") return;
+    const hasAges = this.#policy.timeToLiveMs !== undefined;
+    writeDueMark(this.#segments, this.#time, { isIdle, ageMarkMs: hasAges ? ageMarkMs : undefined });
   }
 
-  /** Tells recovery that everything before it was durable, so that later damage is not taken for a torn tail (R4). */
-  #writeWatermark(): void {
-    const { active, window } = this.#segments;
-    if (active === undefined || !this.#needsWatermark) return;
-    if (!window.isEmpty || this.isSyncing || active.isEnded) return;
-    const outcome = active.writeMark(BlockKind.Watermark);
-    if (outcome.error !== undefined) this.#segments.takeBack(active, outcome.error);
-    active.watermarked = true;
-  }
-
-  get #nextExpiryMs(): number | undefined {
-    const { timeToLiveMs } = this.#policy;
-    if (timeToLiveMs === undefined) return undefined;
-    const oldest = this.#segments.oldestSummary;
-    return oldest === undefined || oldest.messageCount === 0 ? undefined : oldest.lastIngestMs + timeToLiveMs;
-  }
-
-  /** A segment expires as a whole, when its newest message does. */
+  /** No messages are deleted, and none are found to be too old, by a storage that takes no writes. */
   #expire(): void {
-    const segments = this.#segments;
-    const nowMs = this.#clock.nowMs();
-    for (;;) {
-      const expiryMs = this.#nextExpiryMs;
-      if (expiryMs === undefined || expiryMs > nowMs) return;
-      try {
-        if (segments.completeCount === 0) {
-          if (segments.isSyncing || segments.active === undefined) return;
-          segments.roll();
-        }
-        // The sequence numbers live on in the name of a successor.
-        segments.ensureActive();
-        if (segments.completeCount === 0) return;
-        segments.dropOldest("EXPIRED");
-      } catch {
-        // Noted where it happened; the next tick tries again.
-        return;
-      }
-    }
+    const { timeToLiveMs } = this.#policy;
+    if (timeToLiveMs === undefined || this.state !== "ok") return;
+    expireSegments(this.#segments, { now: this.#time, timeToLiveMs });
   }
 
   /** Makes everything durable if it can, and lets go of the files. Those who still wait hear what became of it. */
   close(): void {
     if (this.#closed) return;
-    if (!this.#segments.syncNow()) this.#replace();
-    this.#writeWatermark();
+    if (!this.#segments.syncs.now()) this.#replace({ isLast: true });
+    this.#mark(true, AGE_MARK_AT_CLOSE_MS_MIN);
     this.#closed = true;
     this.#settle();
     this.#segments.close();
+    if (this.state !== "fenced") this.#ledger.close();
   }
 
   /** Deletes the stream. The rename is the commit: after it no start finds the stream again, whatever else is left. */
   destroy(): void {
     this.#closed = true;
     this.#segments.close();
-    destroyStreamDirectory(this.#storage, this.#directory);
+    destroyStreamDirectory(this.#options);
   }
-}
-
-function parseStreamId(streamId: string): Buffer {
-  const id = Buffer.from(streamId, "hex");
-  assert(id.length === ID_BYTES && id.toString("hex") === streamId, `stream id "${streamId}"`);
-  return id;
 }

@@ -1,7 +1,9 @@
 import { assert } from "../core/assert.ts";
-import { blockEndSequence } from "./block-layout.ts";
+import type { StreamPlace } from "../core/stream-ledger.ts";
+import { blockEndSequence, payloadBytesOf } from "./block-layout.ts";
 import { type DecodedBlock, decodeBody } from "./decoded-block.ts";
-import { payloadBytesOf, type StoredBlock } from "./segment-writer.ts";
+import type { StoredBlock } from "./segment-writer.ts";
+import { blockPlace } from "./stream-places.ts";
 
 /** Stored blocks that are not durable yet, oldest first. A failed sync is answered by writing them again elsewhere. */
 export class UnsyncedWindow {
@@ -20,6 +22,11 @@ export class UnsyncedWindow {
   }
   get firstSequence(): number | undefined {
     return this.#blocks[0]?.header.firstSequence;
+  }
+  /** Of the first message that is not durable. */
+  get place(): StreamPlace | undefined {
+    const header = this.#blocks[0]?.header;
+    return header && blockPlace(header);
   }
   /** Monotonic ms since which something waits to become durable; of no meaning while empty. */
   get sinceMs(): number {
@@ -49,6 +56,7 @@ export class UnsyncedWindow {
     readonly messageCount: number;
     readonly payloadBytes: number;
     readonly rawBytes: number;
+    readonly blockCount: number;
   } {
     let messageCount = 0;
     let payloadBytes = 0;
@@ -58,7 +66,7 @@ export class UnsyncedWindow {
       payloadBytes += payloadBytesOf(header);
       rawBytes += header.rawBytes;
     }
-    return { messageCount, payloadBytes, rawBytes };
+    return { messageCount, payloadBytes, rawBytes, blockCount: this.#blocks.length };
   }
 
   /** The block that holds `sequence`, decoded from memory. */

@@ -10,7 +10,7 @@ import type { Authenticator } from "./authenticator.ts";
 import type { PortCounters } from "./port-counters.ts";
 import type { PortLimits } from "./port-limits.ts";
 import type { RequestGuard } from "./request-guard.ts";
-import { bearerToken } from "./token-store.ts";
+import { bearerToken } from "./token-authenticator.ts";
 
 /** How often Node looks for requests over their deadlines. */
 const CHECKING_INTERVAL_MS_MAX = 1000;
@@ -74,6 +74,7 @@ export class HttpService {
   }
 
   #onRequest(request: IncomingMessage, response: ServerResponse): void {
+    closeToOthers(response);
     const refusal = this.#options.guard.refusal(request);
     if (refusal !== undefined) {
       this.#options.counters.refuse(refusal);
@@ -81,8 +82,16 @@ export class HttpService {
       sendText(response, 403, `${refusal} not allowed`);
       return;
     }
+    if (hasTokenInUrl(request)) {
+      this.#options.counters.refuse("token-in-url");
+      sendText(response, 400, TOKEN_IN_URL);
+      return;
+    }
+    const { origin } = request.headers;
+    if (origin !== undefined) response.setHeader("Access-Control-Allow-Origin", origin);
     const answer = this.#answers.get(pathOf(request));
     if (answer === undefined) sendText(response, 404, "not found");
+    else if (isPreflight(request)) sendPermission(response);
     else if (request.method !== "GET" && request.method !== "HEAD") refuseMethod(response);
     else answer(request, response);
   }
@@ -95,7 +104,8 @@ export class HttpService {
   #authorizeMetrics(request: IncomingMessage, response: ServerResponse): void {
     const verdict = this.#options.authenticator.authenticate(bearerToken(request.headers.authorization));
     if (verdict.isAccepted) {
-      void this.#sendMetrics(response);
+      if (verdict.principal.rights.mayReadMetrics) void this.#sendMetrics(response);
+      else this.#forbid(response, `token "${verdict.principal.name}" may not read metrics`);
       return;
     }
     this.#options.counters.refuse("token");
@@ -110,6 +120,12 @@ export class HttpService {
     response.once("close", () => {
       clearTimeout(timer);
     });
+  }
+
+  #forbid(response: ServerResponse, text: string): void {
+    this.#options.counters.refuse("permission");
+    this.#options.logger.debug(EventName.ConnectionRefused, { transport: "http", reason: text });
+    sendText(response, 403, text);
   }
 
   async #sendMetrics(response: ServerResponse): Promise<void> {
@@ -130,6 +146,39 @@ export function pathOf(request: IncomingMessage): string {
   const url = request.url ?? "/";
   const end = url.indexOf("?");
   return end < 0 ? url : url.slice(0, end);
+}
+
+/** Told to whoever puts a token where proxies, histories and logs keep it. */
+export const TOKEN_IN_URL =
+  "a token does not belong in a URL, where logs and histories keep it: send Authorization: Bearer <token>, or the subprotocol millrace.token.<token>";
+
+/** Whether the query looks as if it held a token. Taking no notice would leave the sender in the belief that it works like this. */
+export function hasTokenInUrl(request: IncomingMessage): boolean {
+  const url = request.url ?? "/";
+  const at = url.indexOf("?");
+  return at >= 0 && /token|auth|bearer|secret/i.test(url.slice(at));
+}
+
+/** What pages of other origins may not read they may not embed either, nor take for a script. */
+function closeToOthers(response: ServerResponse): void {
+  response.setHeader("Cross-Origin-Resource-Policy", "same-origin");
+  response.setHeader("X-Content-Type-Options", "nosniff");
+  response.setHeader("Vary", "Origin");
+}
+
+/** What a browser asks before it sends the header with the token. */
+function isPreflight({ method, headers }: IncomingMessage): boolean {
+  return (
+    method === "OPTIONS" &&
+    headers.origin !== undefined &&
+    headers["access-control-request-method"] !== undefined
+  );
+}
+
+function sendPermission(response: ServerResponse): void {
+  response.setHeader("Access-Control-Allow-Methods", "GET, HEAD");
+  response.setHeader("Access-Control-Allow-Headers", "Authorization");
+  response.writeHead(204).end();
 }
 
 function refuseMethod(response: ServerResponse): void {

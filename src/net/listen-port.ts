@@ -1,28 +1,33 @@
-import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
-import { assert } from "../core/assert.ts";
+import type { Socket } from "node:net";
 import type { Clock } from "../core/clock.ts";
-import { MillraceError, systemCode } from "../core/errors.ts";
 import type { MetricSample } from "../observe/counters.ts";
 import { EventName } from "../observe/events.ts";
 import type { Health } from "../observe/health.ts";
 import type { Logger } from "../observe/logger.ts";
 import type { Metrics } from "../observe/metrics.ts";
-import { CONNECT_VERSION } from "../wire/connect.ts";
-import type { Authenticator } from "./authenticator.ts";
-import { encodeConnectRefusal, encodeConnectSuccess, readConnect } from "./connect-handshake.ts";
-import { DeadlineSweep, type Watched } from "./deadline-sweep.ts";
-import { HttpService } from "./http-service.ts";
-import { PortCounters, type RefusalReason } from "./port-counters.ts";
+import { type Authenticator, openAuthenticator } from "./authenticator.ts";
+import { ConnectionDoor, type TlsOptions } from "./connection-door.ts";
+import { ConnectionLimits } from "./connection-limits.ts";
+import { DescriptorRoom } from "./descriptor-room.ts";
+import type { ListeningServer } from "./listening-server.ts";
+import { LocalSocket } from "./local-socket.ts";
+import { PortCounters } from "./port-counters.ts";
 import { type PortLimits, portLimitsDefault } from "./port-limits.ts";
+import { PortServer } from "./port-server.ts";
+import type { DescriptorCount } from "./process-descriptors.ts";
 import { RequestGuard } from "./request-guard.ts";
 import type { RequestHandler } from "./request-handler.ts";
-import { TcpSession } from "./tcp-session.ts";
-import { WebSocketService } from "./websocket-service.ts";
-import type { ConnectAnswer } from "./websocket-session.ts";
 
-/** RELIABILITY 56: a peer that is gone without a word is found by the kernel's own probes. */
-const KEEP_ALIVE_DELAY_MS = 30_000;
-const TLS_HANDSHAKE = 0x16;
+const SUSPEND_DEADLINE_MS = 2000;
+
+/** A Unix socket beside the port, for the same protocols. */
+export interface LocalSocketSettings {
+  readonly path: string;
+  /** Who may connect beside the engine's own user. */
+  readonly group: string | undefined;
+  /** Whether a token is needed: otherwise whoever may open the file may do everything. */
+  readonly authenticate: boolean;
+}
 
 export interface PortOptions {
   readonly host: string;
@@ -41,6 +46,11 @@ export interface PortOptions {
   readonly serverVersion: string;
   /** Sets TCP_QUICKACK, which the official Node.js client's two small writes per request need. */
   readonly acknowledgeNow?: (socket: Socket) => void;
+  readonly localSocket?: LocalSocketSettings | undefined;
+  /** Without it the port speaks no TLS. */
+  readonly tls?: TlsOptions;
+  /** What is known of the descriptors of this process; without it none are kept from connections. */
+  readonly countDescriptors?: () => DescriptorCount | undefined;
 }
 
 /** An open port. */
@@ -49,6 +59,15 @@ export interface Port {
   readonly port: number;
   readonly connectionCount: number;
   readonly counters: PortCounters;
+  /** Reads certificate and key again, for the connections to come; files that cannot be used change nothing. */
+  reload(): void;
+  /**
+   * Storage hangs: nobody is served any more, so that a supervisor and every client see it. Each client gets what it is owed,
+   * within SUSPEND_DEADLINE_MS, and its end.
+   */
+  suspend(): void;
+  /** Listens again at the same address. @throws {MillraceError} INVALID_SETTING when somebody else has it by now */
+  resume(): Promise<void>;
   /** First half of a clean stop: nobody new comes in, and no more requests are read; replies still go out. */
   stopReading(): void;
   /** Second half: each client gets what it is owed within the shutdown deadline, then the end. Resolves when every socket is gone. */
@@ -59,7 +78,8 @@ export interface Port {
  * Opens the one port and tells protocols apart by their first byte: `0x01` is the stream manager protocol, a letter
  * is HTTP, and with it WebSocket. HTTP is served from the start; clients of the protocol wait, unread, until `health` is ready,
  * and a WebSocket upgrade is answered with 503.
- * @throws {MillraceError} INVALID_SETTING when the address cannot be listened on
+ * A handshake of TLS leads to the same two inside, where there is a certificate.
+ * @throws {MillraceError} INVALID_SETTING when the address cannot be listened on, or the certificate not be used
  */
 export async function listenPort(options: PortOptions): Promise<Port> {
   const port = new ListeningPort(options);
@@ -71,83 +91,130 @@ class ListeningPort implements Port {
   readonly counters = new PortCounters();
   readonly #options: PortOptions;
   readonly #limits: PortLimits;
-  readonly #sweep: DeadlineSweep;
-  readonly #server: Server;
-  readonly #http: HttpService;
-  readonly #webSockets: WebSocketService;
-  readonly #sockets = new Set<Socket>();
-  readonly #sessions = new Set<TcpSession>();
+  readonly #server: PortServer;
+  readonly #servers: readonly ListeningServer[];
+  /** That of the port, and that of the Unix socket, if there is one. */
+  readonly #doors: readonly ConnectionDoor[];
+  readonly #newcomers: ConnectionLimits;
+  readonly #descriptors: DescriptorRoom;
   readonly #removeMetrics: () => void;
-  #bound: AddressInfo | undefined;
+  #isSuspended = false;
+  #resuming: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(options: PortOptions) {
-    const { health, metrics, authenticator, handler, logger, allowedOrigins } = options;
+    const { host, port, health, metrics, logger, clock, allowedHosts, allowedOrigins } = options;
     this.#options = options;
     this.#limits = { ...portLimitsDefault, ...options.limits };
-    this.#sweep = new DeadlineSweep({ clock: options.clock, intervalMs: this.#limits.sweepIntervalMs });
-    const shared = { health, authenticator, logger, counters: this.counters, limits: this.#limits };
-    const guard = new RequestGuard({ allowedHosts: options.allowedHosts, allowedOrigins });
-    this.#webSockets = new WebSocketService({
-      ...shared,
-      guard,
-      handler,
-      sweep: this.#sweep,
-      answerConnect: (frame) => this.#answerConnect(frame),
+    const shared = {
+      ...options,
+      // A name that leads here by chance, or by somebody's design, is not the address that was asked for.
+      guard: new RequestGuard({ allowedHosts: [...allowedHosts, ...ownHosts(host)], allowedOrigins }),
+      counters: this.counters,
+      limits: this.#limits,
+    };
+    const { acknowledgeNow, tls, localSocket } = options;
+    const door = new ConnectionDoor({ ...shared, acknowledgeNow, tls });
+    this.#newcomers = new ConnectionLimits({ clock, limits: this.#limits });
+    const count = options.countDescriptors ?? (() => undefined);
+    this.#descriptors = new DescriptorRoom({ clock, health, logger, count });
+    const { connectionsMax } = this.#limits;
+    const serverOptions = { logger, connectionsMax, onFull: () => this.#noteFull() };
+    this.#server = new PortServer({
+      ...serverOptions,
+      host,
+      port,
+      onSocket: (socket) => this.#accept(socket, door),
     });
-    this.#http = new HttpService({
-      ...shared,
-      guard,
-      metrics,
-      onUpgrade: (request, socket, head) => this.#webSockets.onUpgrade(request, socket, head),
-    });
-    // Half-open sockets are allowed, because a client that has said its last still waits for replies.
-    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket));
-    this.#server.maxConnections = this.#limits.connectionsMax;
-    this.#server.on("drop", () => {
-      this.counters.refuse("connections-max");
-      logger.debug(EventName.PortFull, { limit: this.#limits.connectionsMax });
-    });
+    if (localSocket === undefined) {
+      this.#servers = [this.#server];
+      this.#doors = [door];
+    } else {
+      const authenticator = localSocket.authenticate ? options.authenticator : openAuthenticator;
+      const plain = { acknowledgeNow: undefined, tls: undefined };
+      const localDoor = new ConnectionDoor({ ...shared, ...plain, authenticator });
+      const { path, group } = localSocket;
+      const onSocket = (socket: Socket): void => this.#accept(socket, localDoor);
+      this.#servers = [this.#server, new LocalSocket({ ...serverOptions, path, group, onSocket })];
+      this.#doors = [door, localDoor];
+    }
     this.#removeMetrics = metrics.addProvider(() => this.#samples());
   }
 
   get address(): string {
-    return this.#address().address;
+    return this.#server.address.address;
   }
 
   get port(): number {
-    return this.#address().port;
+    return this.#server.address.port;
   }
 
   get connectionCount(): number {
-    return this.#sockets.size;
+    return this.#doors.reduce((sum, door) => sum + door.connectionCount, 0);
   }
 
   async listen(): Promise<void> {
-    const { host, port, logger } = this.#options;
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once("error", (cause) => {
-        const reason =
-          systemCode(cause) === "EADDRINUSE" ? "the port is taken" : (systemCode(cause) ?? cause.message);
-        reject(
-          new MillraceError("INVALID_SETTING", `Cannot listen on ${host}:${port}: ${reason}`, { cause }),
-        );
-      });
-      this.#server.listen({ host, port }, resolve);
-    });
-    this.#server.removeAllListeners("error");
-    // From here on an error is a failed accept: out of descriptors, most likely. The next one may succeed.
-    this.#server.on("error", (error) => {
-      logger.warn(EventName.ConnectionFailed, {}, error);
-    });
-    this.#bound = this.#server.address() as AddressInfo;
-    logger.info(EventName.PortListening, { address: this.#bound.address, port: this.#bound.port });
+    await this.#listen();
+    if (this.#descriptors.isKnown || this.#options.countDescriptors === undefined) return;
+    const reason = "this system does not tell how many there are: connections may take all of them";
+    this.#options.logger.warn(EventName.DescriptorsUnknown, { reason });
+  }
+
+  /** All of them or none. */
+  async #listen(): Promise<void> {
+    try {
+      for (const server of this.#servers) await server.listen();
+    } catch (thrown) {
+      this.#leave();
+      throw thrown;
+    }
+  }
+
+  #leave(): void {
+    for (const server of this.#servers) server.close();
+  }
+
+  reload(): void {
+    for (const door of this.#doors) door.reload();
+  }
+
+  suspend(): void {
+    // A resumption under way sees it when it has the port, and leaves it again.
+    if (this.#isSuspended || this.#closing !== undefined) return;
+    this.#isSuspended = true;
+    this.#leave();
+    for (const door of this.#doors) {
+      door.goAway();
+      setTimeout(door.destroyer(), SUSPEND_DEADLINE_MS).unref();
+    }
+    this.#options.logger.error(EventName.PortClosed, { port: this.port, reason: "storage hangs" });
+  }
+
+  resume(): Promise<void> {
+    if (!this.#isSuspended || this.#closing !== undefined) return this.#resuming ?? Promise.resolve();
+    this.#isSuspended = false;
+    this.#resuming ??= this.#resume().finally(() => (this.#resuming = undefined));
+    return this.#resuming;
+  }
+
+  async #resume(): Promise<void> {
+    try {
+      await this.#listen();
+    } catch (thrown) {
+      this.#isSuspended = true;
+      throw thrown;
+    }
+    // Suspended once more, or closed, before there was anything to close.
+    if (this.#mustNotListen()) this.#leave();
+  }
+
+  #mustNotListen(): boolean {
+    return this.#isSuspended || this.#closing !== undefined;
   }
 
   stopReading(): void {
-    this.#server.close();
-    for (const session of this.#sessions) session.pause("stopping");
-    for (const session of this.#webSockets.sessions) session.pause("stopping");
+    this.#leave();
+    for (const door of this.#doors) door.stopReading();
   }
 
   close(): Promise<void> {
@@ -156,126 +223,41 @@ class ListeningPort implements Port {
   }
 
   async #close(): Promise<void> {
-    const gone = new Promise<void>((resolve) => {
-      if (this.#sockets.size === 0) resolve();
-      else this.#onLastSocket = resolve;
-    });
-    this.#server.close();
-    this.#http.close();
-    for (const session of this.#sessions) session.goAway();
-    for (const session of this.#webSockets.sessions) session.goAway();
-    const deadline = setTimeout(() => {
-      for (const socket of this.#sockets) socket.destroy();
-    }, this.#limits.shutdownDeadlineMs);
-    await gone;
-    clearTimeout(deadline);
+    this.#leave();
+    await Promise.all(this.#doors.map((door) => door.close(this.#limits.shutdownDeadlineMs)));
     this.#removeMetrics();
     this.#options.logger.info(EventName.PortClosed, { port: this.port });
   }
 
-  #onLastSocket: () => void = () => undefined;
-
   *#samples(): Iterable<MetricSample> {
     yield* this.counters.samples();
     yield { name: "authentication_failures_total", value: this.#options.authenticator.failureCount };
-    let bufferedBytes = 0;
-    let pausedCount = 0;
-    for (const session of [...this.#sessions, ...this.#webSockets.sessions]) {
-      bufferedBytes += session.bufferedBytes;
-      if (session.isPaused) pausedCount += 1;
-    }
+    const loads = this.#doors.map((door) => door.load());
+    const bufferedBytes = loads.reduce((sum, load) => sum + load.bufferedBytes, 0);
     yield { name: "outbound_buffered_bytes", value: bufferedBytes };
-    yield { name: "paused_connections", value: pausedCount };
+    yield { name: "paused_connections", value: loads.reduce((sum, load) => sum + load.pausedCount, 0) };
+    for (const door of this.#doors) yield* door.samples();
+    yield* this.#descriptors.samples();
   }
 
-  #address(): AddressInfo {
-    assert(this.#bound !== undefined, "the port listens");
-    return this.#bound;
+  #accept(socket: Socket, door: ConnectionDoor): void {
+    // Each server counts its own.
+    const isFull = this.connectionCount >= this.#limits.connectionsMax;
+    const refusal = isFull ? "connections-max" : this.#newcomers.admit(socket);
+    if (refusal !== undefined) door.drop(socket, refusal);
+    // The store comes first: it must be able to open segments and cursors whatever number of clients come.
+    else if (!this.#descriptors.admit()) door.drop(socket, "descriptors");
+    else door.accept(socket);
   }
 
-  #accept(socket: Socket): void {
-    this.#sockets.add(socket);
-    const expiresMs = this.#sweep.nowMs + this.#limits.firstByteDeadlineMs;
-    const watched: Watched = {
-      checkDeadlines: (nowMs) => {
-        if (nowMs >= expiresMs) this.#drop(socket, "first-byte-deadline");
-      },
-    };
-    this.#sweep.add(watched);
-    socket.on("error", (error) => {
-      this.#options.logger.debug(EventName.ConnectionFailed, { reason: systemCode(error) ?? error.name });
-    });
-    socket.once("close", () => {
-      this.#sweep.remove(watched);
-      this.#sockets.delete(socket);
-      if (this.#sockets.size === 0) this.#onLastSocket();
-    });
-    const onEnd = (): void => {
-      socket.destroy();
-    };
-    socket.once("end", onEnd);
-    socket.once("data", (bytes: Buffer) => {
-      socket.pause();
-      socket.removeListener("end", onEnd);
-      this.#sweep.remove(watched);
-      this.#dispatch(socket, bytes);
-    });
-  }
-
-  #dispatch(socket: Socket, bytes: Buffer): void {
-    const first = bytes[0]!;
-    if (first === CONNECT_VERSION) {
-      this.#openSession(socket, bytes.subarray(1));
-    } else if (isLetter(first)) {
-      socket.unshift(bytes);
-      this.#http.accept(socket);
-      socket.resume();
-    } else {
-      // TLS gets a certificate, and a branch of its own, in a later version.
-      this.#drop(socket, first === TLS_HANDSHAKE ? "tls" : "first-byte");
-    }
-  }
-
-  #openSession(socket: Socket, firstBytes: Uint8Array): void {
-    const { handler, authenticator, health, logger, serverVersion, acknowledgeNow } = this.#options;
-    socket.setKeepAlive(true, KEEP_ALIVE_DELAY_MS);
-    const session = new TcpSession({
-      socket,
-      firstBytes,
-      handler,
-      authenticator,
-      health,
-      sweep: this.#sweep,
-      counters: this.counters,
-      limits: this.#limits,
-      logger,
-      serverVersion,
-      acknowledgeNow,
-    });
-    this.#sessions.add(session);
-    socket.once("close", () => this.#sessions.delete(session));
-    session.start();
-  }
-
-  /** Over WebSocket a Connect is answered and changes the version; who the client is, its upgrade has shown. */
-  #answerConnect(frame: Uint8Array): ConnectAnswer {
-    const { serverVersion } = this.#options;
-    const offer = readConnect(frame);
-    if ("status" in offer) {
-      return { reply: encodeConnectRefusal(offer, serverVersion), protocolVersion: undefined };
-    }
-    const reply = encodeConnectSuccess({ offer, serverVersion, clientIdentifier: "websocket" });
-    return { reply, protocolVersion: offer.protocolVersion };
-  }
-
-  #drop(socket: Socket, reason: RefusalReason): void {
-    this.counters.refuse(reason);
-    this.#options.logger.debug(EventName.ConnectionRefused, { reason });
-    socket.destroy();
+  #noteFull(): void {
+    this.counters.refuse("connections-max");
+    this.#options.logger.debug(EventName.PortFull, { limit: this.#limits.connectionsMax });
   }
 }
 
-function isLetter(byte: number): boolean {
-  const lower = byte | 0x20;
-  return lower >= 0x61 && lower <= 0x7a;
+/** What stands for every address is the address of none: browsers take `0.0.0.0` for this machine, and pages know that. */
+function ownHosts(host: string): string[] {
+  if (host === "0.0.0.0" || host === "::") return [];
+  return [host.includes(":") ? `[${host}]` : host];
 }

@@ -1,5 +1,8 @@
 import {
+  CONNECTION_BURST_MAX,
   CONNECTIONS_MAX_DEFAULT,
+  CONNECTIONS_PER_ADDRESS_DEFAULT,
+  CONNECTIONS_PER_SECOND_MAX,
   FIRST_BYTE_DEADLINE_MS,
   FRAME_DEADLINE_MS,
   FRAME_OVERHEAD_BYTES_MAX,
@@ -19,6 +22,11 @@ import {
 /** Every bound of the port, so that a test can reach each of them in milliseconds. */
 export interface PortLimits {
   readonly connectionsMax: number;
+  /** Of one address that is not this machine's. */
+  readonly connectionsPerAddressMax: number;
+  /** New ones, of this machine and of all others each, after so many at once. */
+  readonly connectionsPerSecondMax: number;
+  readonly connectionBurstMax: number;
   readonly frameBytesMax: number;
   readonly outboundBufferedBytesMax: number;
   readonly firstByteDeadlineMs: number;
@@ -39,6 +47,9 @@ export interface PortLimits {
 
 export const portLimitsDefault: PortLimits = {
   connectionsMax: CONNECTIONS_MAX_DEFAULT,
+  connectionsPerAddressMax: CONNECTIONS_PER_ADDRESS_DEFAULT,
+  connectionsPerSecondMax: CONNECTIONS_PER_SECOND_MAX,
+  connectionBurstMax: CONNECTION_BURST_MAX,
   frameBytesMax: MESSAGE_BYTES_MAX_DEFAULT + FRAME_OVERHEAD_BYTES_MAX,
   outboundBufferedBytesMax: OUTBOUND_BUFFERED_BYTES_MAX,
   firstByteDeadlineMs: FIRST_BYTE_DEADLINE_MS,

@@ -25,6 +25,13 @@ export class RequestGuard {
     const { origin } = request.headers;
     // `Origin: null` (a sandboxed page, a local file) is an origin like any other.
     if (origin !== undefined && !this.#origins.has(origin.toLowerCase())) return "origin";
+    if (origin === undefined && isEmbedded(request)) return "origin";
     return undefined;
   }
+}
+
+/** An image, a script or a frame of another site comes without `Origin`; browsers say so here. A link that a person follows is none. */
+function isEmbedded({ headers }: IncomingMessage): boolean {
+  const site = headers["sec-fetch-site"];
+  return (site === "cross-site" || site === "same-site") && headers["sec-fetch-dest"] !== "document";
 }

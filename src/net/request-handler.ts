@@ -1,4 +1,4 @@
-import type { Principal } from "./authenticator.ts";
+import type { Principal } from "../core/access-rights.ts";
 
 /** One accepted and authenticated connection, as the engine sees it. Transport framing is the session's own business. */
 export interface Session {
@@ -27,7 +27,8 @@ export interface Session {
   close(reason: string): void;
 }
 
-export type PauseReason = "ring-full" | "in-flight" | "outbound" | "not-ready" | "stopping";
+export type PauseReason =
+  "forbidden" | "oversize" | "ring-full" | "in-flight" | "outbound" | "storage" | "not-ready" | "stopping";
 
 /** What net calls. Implemented by the engine; the two meet in the root files only. */
 export interface RequestHandler {

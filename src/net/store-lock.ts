@@ -6,6 +6,7 @@ import {
   closeDirectory,
   linkIfAbsent,
   listNames,
+  openDirectory,
   openPrivateDirectory,
   unlinkIfPresent,
 } from "./private-files.ts";
@@ -58,6 +59,29 @@ export async function lockStore(options: { directory: string; random: Random }):
       `Cannot lock store ${directory}: ${systemCode(thrown) ?? String(thrown)}`,
       { cause: thrown },
     );
+  }
+}
+
+/**
+ * Whether a process has the store. Changes nothing, and needs no right but to look and to connect.
+ * @throws {MillraceError} STORE_UNUSABLE when that cannot be told
+ */
+export async function isStoreLocked(storeDirectory: string): Promise<boolean> {
+  const directory = path.resolve(storeDirectory);
+  try {
+    const highest = highestGeneration(directory);
+    if (highest === 0) return false;
+    const descriptor = openDirectory(directory);
+    try {
+      return await isListening(socketPath(directory, descriptor, lockName(highest)));
+    } finally {
+      closeDirectory(descriptor);
+    }
+  } catch (thrown) {
+    if (systemCode(thrown) === "ENOENT") return false;
+    const reason = systemCode(thrown) ?? String(thrown);
+    const text = `Cannot tell whether an engine has store ${directory}: ${reason}`;
+    throw new MillraceError("STORE_UNUSABLE", text, { cause: thrown });
   }
 }
 

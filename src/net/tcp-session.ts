@@ -7,8 +7,9 @@ import { EventName } from "../observe/events.ts";
 import type { Health } from "../observe/health.ts";
 import type { Logger } from "../observe/logger.ts";
 import { FrameDecoder, frameHeader, type OversizeFrame, prefixFrame } from "../wire/frame-decoder.ts";
-import { Operation, OWN_OPERATION_MIN } from "../wire/operation.ts";
-import type { Authenticator, Principal } from "./authenticator.ts";
+import { isOwnRequest, Operation, OWN_OPERATION_MIN } from "../wire/operation.ts";
+import type { Principal } from "../core/access-rights.ts";
+import type { Authenticator } from "./authenticator.ts";
 import {
   type ConnectOffer,
   type ConnectRefusal,
@@ -21,11 +22,14 @@ import {
 import { type DeadlineSweep, finishSocket, type Watched } from "./deadline-sweep.ts";
 import { Outbound } from "./outbound.ts";
 import { oversizeReply } from "./oversize-reply.ts";
+import { peerOf } from "./peer-address.ts";
+import { OversizeBrake } from "./oversize-brake.ts";
 import { PauseReasons } from "./pause-reasons.ts";
 import type { PortCounters, RefusalReason, TransportCounters } from "./port-counters.ts";
 import type { PortLimits } from "./port-limits.ts";
 import type { PauseReason, RequestHandler, Session } from "./request-handler.ts";
 import { nextSessionId } from "./session-id.ts";
+import type { TcpState } from "./tcp-state.ts";
 
 /** Up to here length and frame are copied into one buffer; above, two buffers and one writev are cheaper. */
 const COPIED_FRAME_BYTES_MAX = 16 * 1024;
@@ -46,16 +50,6 @@ export interface TcpSessionOptions {
   readonly acknowledgeNow: ((socket: Socket) => void) | undefined;
 }
 
-/**
- * - `waiting`: the engine still recovers; nothing is read
- * - `handshake`: for the Connect frame
- * - `refusing`: a refusal waits for its delay
- * - `open`
- * - `draining`: no more requests; it ends when the last reply has gone
- * - `finished`: our side is ended, what comes is thrown away
- */
-type State = "waiting" | "handshake" | "refusing" | "open" | "draining" | "finished";
-
 /** A connection of an official client (PROTOCOL 1). */
 export class TcpSession implements Session, Watched {
   readonly id = nextSessionId();
@@ -67,9 +61,10 @@ export class TcpSession implements Session, Watched {
   readonly #decoder: FrameDecoder;
   readonly #outbound: Outbound;
   readonly #pauses: PauseReasons;
+  readonly #brake: OversizeBrake;
   readonly #onFrame = (frame: Uint8Array): void => this.#takeFrame(frame);
   readonly #onOversize = (frame: OversizeFrame): void => this.#takeOversize(frame);
-  #state: State = "waiting";
+  #state: TcpState = "waiting";
   #stateSinceMs: number;
   #identity: { readonly principal: Principal; readonly protocolVersion: string } | undefined;
   /** Requests of the stream manager's operations without a reply yet: each has exactly one (PROTOCOL 9.1). */
@@ -84,7 +79,7 @@ export class TcpSession implements Session, Watched {
     const { socket, limits } = options;
     this.#options = options;
     this.#socket = socket;
-    this.peer = `${socket.remoteAddress ?? "unknown"}:${socket.remotePort ?? 0}`;
+    this.peer = peerOf(socket);
     this.#counters = options.counters.tcp;
     this.#decoder = new FrameDecoder({ frameBytesMax: limits.frameBytesMax });
     this.#stateSinceMs = options.sweep.nowMs;
@@ -99,6 +94,7 @@ export class TcpSession implements Session, Watched {
       if (isPaused) socket.pause();
       else socket.resume();
     });
+    this.#brake = new OversizeBrake({ decoder: this.#decoder, pauses: this.#pauses });
   }
 
   get principal(): Principal {
@@ -162,6 +158,11 @@ export class TcpSession implements Session, Watched {
     this.#finish();
   }
 
+  /** Its token lets nobody in any more: what it still sends is not taken. */
+  revoke(): void {
+    this.#finish();
+  }
+
   /** The engine stops: what was asked is answered, then the connection ends. */
   goAway(): void {
     if (this.#state === "open") this.pause("stopping");
@@ -186,6 +187,7 @@ export class TcpSession implements Session, Watched {
         if (elapsedMs >= handshakeDeadlineMs) this.#expire("handshake-deadline");
         break;
       case "open":
+        this.#brake.release();
         if (this.#isFrameLate(nowMs)) this.#expire("frame-deadline");
         break;
       case "draining":
@@ -218,6 +220,7 @@ export class TcpSession implements Session, Watched {
       this.#finish();
       return;
     }
+    if (this.isOpen) this.#brake.noteRead();
     if (this.#isInHandshake() && this.#decoder.pendingBytes > CONNECT_FRAME_BYTES_MAX) {
       const errorMessage = `Cannot connect: more than ${CONNECT_FRAME_BYTES_MAX} bytes before Connect`;
       this.#answerRefusal({ requestId: "", status: StatusCode.RequestPayloadTooLarge, errorMessage });
@@ -234,7 +237,7 @@ export class TcpSession implements Session, Watched {
     this.#frameCount += 1;
     this.#counters.framesReceived += 1;
     this.#counters.receivedBytes += frame.length;
-    if (operation < OWN_OPERATION_MIN) this.#unansweredCount += 1;
+    if (!isOwnRequest(operation)) this.#unansweredCount += 1;
     try {
       if (operation === Operation.Connect) this.#refuseSecondConnect(frame);
       else this.#options.handler.onFrame(this, frame);
@@ -287,7 +290,7 @@ export class TcpSession implements Session, Watched {
     this.#options.counters.refuse("token");
     this.#enter("refusing");
     const { requestId } = offer.connect;
-    const errorMessage = "Cannot connect: the auth token is missing or wrong";
+    const errorMessage = verdict.reason ?? "Cannot connect: the auth token is missing or wrong";
     const answer = (): void => {
       this.#writeRefusal({ requestId, status: StatusCode.Unauthorized, errorMessage });
     };
@@ -376,7 +379,7 @@ export class TcpSession implements Session, Watched {
     this.#options.logger.debug(EventName.ConnectionRefused, fields);
   }
 
-  #enter(state: State): void {
+  #enter(state: TcpState): void {
     this.#state = state;
     this.#stateSinceMs = this.#options.sweep.nowMs;
   }

@@ -7,14 +7,16 @@ import { WEBSOCKET_BUFFERED_CHUNKS_MAX, WEBSOCKET_FRAGMENTS_MAX } from "../core/
 import { EventName } from "../observe/events.ts";
 import type { Health } from "../observe/health.ts";
 import type { Logger } from "../observe/logger.ts";
-import type { Authenticator, Principal } from "./authenticator.ts";
+import type { Principal } from "../core/access-rights.ts";
+import type { Authenticator } from "./authenticator.ts";
 import { type DeadlineSweep, finishSocket } from "./deadline-sweep.ts";
-import { pathOf } from "./http-service.ts";
+import { TOKEN_IN_URL, hasTokenInUrl, pathOf } from "./http-service.ts";
+import { peerOf } from "./peer-address.ts";
 import type { PortCounters, RefusalReason } from "./port-counters.ts";
 import type { PortLimits } from "./port-limits.ts";
 import type { RequestGuard } from "./request-guard.ts";
 import type { RequestHandler } from "./request-handler.ts";
-import { bearerToken } from "./token-store.ts";
+import { bearerToken } from "./token-authenticator.ts";
 import { type ConnectAnswer, WebSocketSession } from "./websocket-session.ts";
 
 export const WEBSOCKET_PATH = "/v1/ws";
@@ -76,6 +78,10 @@ export class WebSocketService {
       this.#refuse(socket, 403, refusal);
       return;
     }
+    if (hasTokenInUrl(request)) {
+      this.#refuse(socket, 400, "token-in-url");
+      return;
+    }
     if (!health.isReady) {
       this.#refuse(socket, 503, "not-ready");
       return;
@@ -101,13 +107,12 @@ export class WebSocketService {
   #open(upgrade: { request: IncomingMessage; socket: Socket; head: Buffer; principal: Principal }): void {
     const { request, socket, head, principal } = upgrade;
     const { handler, sweep, counters, limits, logger, answerConnect } = this.#options;
-    const peer = `${socket.remoteAddress ?? "unknown"}:${socket.remotePort ?? 0}`;
     this.#server.handleUpgrade(request, socket, head, (webSocket) => {
       const session = new WebSocketSession({
         webSocket,
         socket,
         principal,
-        peer,
+        peer: peerOf(socket),
         handler,
         sweep,
         counters,
@@ -126,7 +131,8 @@ export class WebSocketService {
     if (socket.destroyed) return;
     if (reason !== undefined) counters.refuse(reason);
     logger.debug(EventName.ConnectionRefused, { transport: "websocket", status, reason: reason ?? "path" });
-    const text = `${reason ?? STATUS_CODES[status] ?? "refused"}\n`;
+    const shown = reason === "token-in-url" ? TOKEN_IN_URL : reason;
+    const text = `${shown ?? STATUS_CODES[status] ?? "refused"}\n`;
     const headers = [
       `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}`,
       "Connection: close",

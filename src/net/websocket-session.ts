@@ -3,7 +3,7 @@ import type { RawData, WebSocket } from "ws";
 import { EventName } from "../observe/events.ts";
 import type { Logger } from "../observe/logger.ts";
 import { Operation } from "../wire/operation.ts";
-import type { Principal } from "./authenticator.ts";
+import type { Principal } from "../core/access-rights.ts";
 import { type DeadlineSweep, finishSocket, type Watched } from "./deadline-sweep.ts";
 import { Outbound } from "./outbound.ts";
 import { PauseReasons } from "./pause-reasons.ts";
@@ -18,6 +18,7 @@ const CloseCode = {
   GoingAway: 1001,
   Protocol: 1002,
   Unsupported: 1003,
+  Policy: 1008,
   Internal: 1011,
 } as const;
 const CLOSE_REASON_BYTES_MAX = 123;
@@ -155,6 +156,11 @@ export class WebSocketSession implements Session, Watched {
 
   close(reason: string): void {
     this.#close(CloseCode.Normal, reason);
+  }
+
+  /** Its token lets nobody in any more: what it still sends is not taken. */
+  revoke(): void {
+    this.#close(CloseCode.Policy, "token revoked");
   }
 
   /** The engine stops: the peer should come back later. */

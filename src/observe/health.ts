@@ -8,6 +8,7 @@ export interface HealthSnapshot {
 export class Health {
   #state: HealthSnapshot["state"] = "starting";
   readonly #reasons = new Set<string>();
+  readonly #sources: (() => readonly string[])[] = [];
   readonly #waiting = new Set<() => void>();
 
   get isReady(): boolean {
@@ -47,7 +48,13 @@ export class Health {
     this.#reasons.delete(reason);
   }
 
+  /** Reasons that somebody knows anyway, asked for at each snapshot. */
+  addSource(reasons: () => readonly string[]): void {
+    this.#sources.push(reasons);
+  }
+
   snapshot(): HealthSnapshot {
-    return { state: this.#state, reasons: [...this.#reasons].sort() };
+    const reasons = [...this.#reasons, ...this.#sources.flatMap((source) => source())];
+    return { state: this.#state, reasons: reasons.sort() };
   }
 }

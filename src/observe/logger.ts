@@ -1,7 +1,9 @@
 import { createRequire } from "node:module";
 import type * as Pino from "pino";
+import { type Clock, systemClock } from "../core/clock.ts";
 import { asMillraceError } from "../core/errors.ts";
 import type { EventName } from "./events.ts";
+import { LineAllowance } from "./line-allowance.ts";
 
 /** The levels of `LOG_LEVEL`, least important first. */
 export const LogLevel = {
@@ -12,6 +14,8 @@ export const LogLevel = {
   ERROR: "ERROR",
 } as const;
 export type LogLevel = (typeof LogLevel)[keyof typeof LogLevel];
+
+const requireNow = createRequire(import.meta.url);
 
 const levelNumbers = { TRACE: 10, DEBUG: 20, INFO: 30, WARN: 40, ERROR: 50 } as const satisfies Record<
   LogLevel,
@@ -49,6 +53,8 @@ export interface LogFields {
   readonly durationMs?: number;
   readonly attempt?: number;
   readonly delayMs?: number;
+  /** Lines of the same event that were left out before this one: there were too many. */
+  readonly omitted?: number;
 }
 
 const fieldNames = [
@@ -78,6 +84,7 @@ const fieldNames = [
   "durationMs",
   "attempt",
   "delayMs",
+  "omitted",
 ] as const satisfies readonly (keyof LogFields)[];
 
 /** One line per call. `error` adds its code and message, never its other properties: a URL error keeps the whole URL in one. */
@@ -94,6 +101,8 @@ export interface LoggerOptions {
   readonly level: LogLevel;
   /** Where lines go; standard error by default, since standard output is for what a command prints. */
   readonly destination?: Pino.DestinationStream;
+  /** By which lines that strangers cause are bounded. */
+  readonly clock?: Clock;
 }
 
 /** JSON lines, one per event, written before the call returns, so that the last line before a crash is there. */
@@ -110,14 +119,21 @@ export const silentLogger: Logger = {
   error: () => undefined,
 };
 
+/** The name of a level in pino, and of the method that writes at it. */
+function pinoName(level: LogLevel): Lowercase<LogLevel> {
+  return level.toLowerCase() as Lowercase<LogLevel>;
+}
+
 class LineLogger implements Logger {
   readonly #level: LogLevel;
   readonly #destination: Pino.DestinationStream | undefined;
+  readonly #allowance: LineAllowance;
   #pino: Pino.Logger | undefined;
 
   constructor(options: LoggerOptions) {
     this.#level = options.level;
     this.#destination = options.destination;
+    this.#allowance = new LineAllowance(options.clock ?? systemClock);
   }
 
   isEnabled(level: LogLevel): boolean {
@@ -125,40 +141,63 @@ class LineLogger implements Logger {
   }
 
   trace(event: EventName, fields?: LogFields): void {
-    if (this.isEnabled("TRACE")) this.#sink().trace(lineOf(event, fields));
+    this.#write("TRACE", event, fields);
   }
 
   debug(event: EventName, fields?: LogFields): void {
-    if (this.isEnabled("DEBUG")) this.#sink().debug(lineOf(event, fields));
+    this.#write("DEBUG", event, fields);
   }
 
   info(event: EventName, fields?: LogFields): void {
-    if (this.isEnabled("INFO")) this.#sink().info(lineOf(event, fields));
+    this.#write("INFO", event, fields);
   }
 
   warn(event: EventName, fields?: LogFields, error?: unknown): void {
-    if (this.isEnabled("WARN")) this.#sink().warn(lineOf(event, fields, error));
+    this.#write("WARN", event, fields, error);
   }
 
   error(event: EventName, fields?: LogFields, error?: unknown): void {
-    if (this.isEnabled("ERROR")) this.#sink().error(lineOf(event, fields, error));
+    this.#write("ERROR", event, fields, error);
   }
 
-  /** pino costs 7.7 MiB of memory, so a process that has nothing to say at its level never loads it. */
-  #sink(): Pino.Logger {
+  #write(level: LogLevel, event: EventName, fields?: LogFields, error?: unknown): void {
+    if (!this.isEnabled(level)) return;
+    const omitted = this.#allowance.take(event);
+    if (omitted === undefined) return;
+    const line = lineOf(event, omitted === 0 ? fields : { ...fields, omitted }, error);
+    const sink = this.#sink();
+    if (sink === undefined) this.#writeAlone(level, line);
+    else sink[pinoName(level)](line);
+  }
+
+  /**
+   * pino costs 7.7 MiB of memory, so a process that has nothing to say at its level never loads it.
+   * @returns undefined when it cannot be loaded now, for want of descriptors or memory: the moment in which there is something to say
+   */
+  #sink(): Pino.Logger | undefined {
     if (this.#pino !== undefined) return this.#pino;
-    const { pino } = createRequire(import.meta.url)("pino") as typeof Pino;
-    const destination = this.#destination ?? pino.destination({ fd: 2, sync: true });
-    this.#pino = pino(
-      {
-        level: this.#level.toLowerCase(),
-        base: null,
-        timestamp: pino.stdTimeFunctions.isoTime,
-        formatters: { level: (label) => ({ level: label.toUpperCase() }) },
-      },
-      destination,
-    );
-    return this.#pino;
+    try {
+      const { pino } = requireNow("pino") as typeof Pino;
+      const destination = this.#destination ?? pino.destination({ fd: 2, sync: true });
+      this.#pino = pino(
+        {
+          level: pinoName(this.#level),
+          base: null,
+          timestamp: pino.stdTimeFunctions.isoTime,
+          formatters: { level: (label) => ({ level: label.toUpperCase() }) },
+        },
+        destination,
+      );
+      return this.#pino;
+    } catch {
+      return undefined;
+    }
+  }
+
+  #writeAlone(level: LogLevel, line: Record<string, unknown>): void {
+    const text = `${JSON.stringify({ level, time: new Date(systemClock.nowMs()).toISOString(), ...line })}\n`;
+    if (this.#destination === undefined) process.stderr.write(text);
+    else this.#destination.write(text);
   }
 }
 

@@ -1,3 +1,5 @@
+import { createRequire } from "node:module";
+import type * as Prometheus from "prom-client";
 import type { Counter, Gauge, Registry } from "prom-client";
 import { assert } from "../core/assert.ts";
 import { type MetricName, type MetricProvider, type MetricRow, metricRows } from "./counters.ts";
@@ -13,7 +15,7 @@ export interface MetricsPage {
 /** Collects samples from providers when asked, so that counting costs nothing beside the counting itself. */
 export class Metrics {
   readonly #providers = new Set<MetricProvider>();
-  #registry: Promise<LoadedRegistry> | undefined;
+  #registry: LoadedRegistry | undefined;
 
   /** The result takes the provider out again. */
   addProvider(provider: MetricProvider): () => void {
@@ -21,11 +23,11 @@ export class Metrics {
     return () => this.#providers.delete(provider);
   }
 
-  /** One scrape. The first one imports prom-client (10 MiB). */
+  /** One scrape. The first one loads prom-client (10 MiB). */
   async render(): Promise<MetricsPage> {
     this.#registry ??= loadRegistry();
-    const { registry, instruments } = await this.#registry;
-    // From here to the rendering below no other scrape can come between: nothing is awaited before the text is asked for.
+    const { registry, instruments } = this.#registry;
+    // No other scrape can come between: nothing is awaited before the text is asked for.
     registry.resetMetrics();
     for (const provider of this.#providers) {
       for (const sample of provider()) {
@@ -49,8 +51,11 @@ interface LoadedRegistry {
   readonly instruments: ReadonlyMap<MetricName, Counter | Gauge>;
 }
 
-async function loadRegistry(): Promise<LoadedRegistry> {
-  const prometheus = await import("prom-client");
+const requireNow = createRequire(import.meta.url);
+
+/** Not by `import`: one that fails once, for want of descriptors, fails for good. @throws the system's error */
+function loadRegistry(): LoadedRegistry {
+  const prometheus = requireNow("prom-client") as typeof Prometheus;
   const registry = new prometheus.Registry();
   const instruments = new Map<MetricName, Counter | Gauge>();
   for (const [name, row] of Object.entries(metricRows) as [MetricName, MetricRow][]) {

@@ -27,7 +27,7 @@ export const COUNTERS_INDEX = 384 / 4;
 export const DATA_OFFSET_BYTES = 512;
 
 export const RECORD_HEADER_BYTES = 8;
-export const RECORD_ALIGN_BYTES = 8;
+const RECORD_ALIGN_BYTES = 8;
 
 /** Types are 1 to 255; the bits above say which part of a fragmented record this is. */
 export const RECORD_TYPE_PADDING = 0;

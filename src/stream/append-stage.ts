@@ -11,17 +11,16 @@ import {
   checkFraming,
   describeFramingFault,
 } from "../core/message-framing.ts";
-import { BlockBuilder } from "../log/block-builder.ts";
+import { type BatchProducer, BlockBuilder } from "../log/block-builder.ts";
 import { decodeLz4Block } from "../log/lz4-frame.ts";
-import type { AppendOutcome, HeldBatch, OpenStream } from "./open-stream.ts";
-import { APPEND_FLAG_LZ4 } from "./stream-channel.ts";
+import type { AppendOutcome, OpenStream } from "./open-stream.ts";
+import { APPEND_FLAG_LZ4, type AppendRecord } from "./stream-channel.ts";
+import type { HandledSlot } from "./handled-slot.ts";
+import { SyncBudget } from "./sync-budget.ts";
 import type { UpSender } from "./up-sender.ts";
 
 /** Builders kept for the next slice; a stream holds one only while a block of it is being gathered. */
 const BUILDERS_KEPT_MAX = 4;
-
-/** A batch as it lies in the ring: `bytes` is valid during the call only. */
-export type AppendRequest = HeldBatch;
 
 /**
  * Gathers the batches of one slice into a block per stream and commits them: write, sync where the stream asks for it, then
@@ -33,19 +32,31 @@ export class AppendStage {
   readonly #builders: BlockBuilder[] = [];
   readonly #gathering = new Set<OpenStream>();
   readonly #holding = new Set<OpenStream>();
+  readonly #budget = new SyncBudget();
   #heldBytes = 0;
   readonly #onSyncSettled: () => void;
+  readonly #handledSlot: HandledSlot;
 
-  constructor(options: { up: UpSender; blockBytes: number; onSyncSettled: () => void }) {
+  constructor(options: {
+    up: UpSender;
+    blockBytes: number;
+    onSyncSettled: () => void;
+    handledSlot: HandledSlot;
+  }) {
+    this.#handledSlot = options.handledSlot;
     this.#up = options.up;
     this.#blockBytes = options.blockBytes;
     this.#onSyncSettled = options.onSyncSettled;
   }
 
-  /** Takes one batch. `ingestMs` is the time of this slice. */
-  gather(stream: OpenStream, request: AppendRequest, ingestMs: number): void {
-    if (stream.held.length > 0 || stream.log.isSaturated) this.#hold(stream, request);
-    else if (!this.#tryGather(stream, request, ingestMs)) this.#hold(stream, request);
+  /** Takes one batch, whose bytes are valid during the call only. */
+  gather(stream: OpenStream, request: AppendRecord): void {
+    if (stream.held.length > 0 || this.#mustWait(stream)) this.#hold(stream, request);
+    else if (!this.#tryGather(stream, request)) this.#hold(stream, request);
+  }
+
+  #mustWait(stream: OpenStream): boolean {
+    return stream.log.isSaturated || this.#budget.isOver;
   }
 
   /** Whether batches wait for a sync that lags. */
@@ -63,27 +74,33 @@ export class AppendStage {
   }
 
   /** Goes on with the batches of streams whose sync has caught up. */
-  releaseHeld(ingestMs: number): void {
+  releaseHeld(): void {
     for (const stream of this.#holding) {
-      while (stream.held.length > 0 && !stream.log.isSaturated) {
-        if (!this.#tryGather(stream, stream.held[0]!, ingestMs)) break;
+      this.#handledSlot.enter(stream.slot);
+      while (stream.held.length > 0 && !this.#mustWait(stream)) {
+        if (!this.#tryGather(stream, stream.held[0]!)) break;
         this.#heldBytes -= HELD_BATCH_OVERHEAD_BYTES + stream.held.shift()!.bytes.length;
       }
       if (stream.held.length === 0) this.#holding.delete(stream);
     }
   }
 
+  /** The stream goes away. */
+  forget(stream: OpenStream): void {
+    this.#budget.forget(stream);
+  }
+
   /** Answers what waits in a stream that goes away. */
   refuseHeld(stream: OpenStream, error: MillraceError): void {
     for (const { token, bytes } of stream.held) {
       this.#heldBytes -= HELD_BATCH_OVERHEAD_BYTES + bytes.length;
-      this.#tell(stream, [{ token, error }]);
+      this.#tell(stream, [{ token, needsSync: false, error }]);
     }
     stream.held.length = 0;
     this.#holding.delete(stream);
   }
 
-  #hold(stream: OpenStream, request: AppendRequest): void {
+  #hold(stream: OpenStream, request: AppendRecord): void {
     const bytes = Uint8Array.prototype.slice.call(request.bytes, request.start, request.end);
     stream.held.push({ ...request, bytes, start: 0, end: bytes.length });
     this.#heldBytes += HELD_BATCH_OVERHEAD_BYTES + bytes.length;
@@ -91,19 +108,19 @@ export class AppendStage {
   }
 
   /** @returns false when the log cannot take the batch before a sync ends; it was then left as it was. */
-  #tryGather(stream: OpenStream, request: AppendRequest, ingestMs: number): boolean {
+  #tryGather(stream: OpenStream, request: AppendRecord): boolean {
     try {
-      return this.#gather(stream, request, ingestMs);
+      return this.#gather(stream, request);
     } catch (thrown) {
       if (thrown instanceof MillraceError && thrown.code === "SERVER_BUSY") return false;
       // What came before it in this stream is told before it.
       this.commit(stream);
-      this.#tell(stream, [{ token: request.token, error: asMillraceError(thrown) }]);
+      this.#tell(stream, [{ token: request.token, needsSync: false, error: asMillraceError(thrown) }]);
       return true;
     }
   }
 
-  #gather(stream: OpenStream, request: AppendRequest, ingestMs: number): boolean {
+  #gather(stream: OpenStream, request: AppendRecord): boolean {
     let { bytes: source, start, end } = request;
     if ((request.flags & APPEND_FLAG_LZ4) !== 0) {
       source = decodeLz4Block(source.subarray(start, end), request.rawBytes);
@@ -117,16 +134,45 @@ export class AppendStage {
     const isTooMuch = stream.gatheredCostBytes + costBytes > stream.log.maxSize;
     if (stream.builder !== undefined && (isTooMuch || !stream.builder.fits(end - start))) {
       this.commit(stream);
-      if (stream.log.isSaturated) return false;
+      if (this.#mustWait(stream)) return false;
+    }
+    const { producer } = request;
+    // Only now: whether it is the next one depends on what became of the block that it did not fit.
+    if (producer !== undefined) {
+      if (!this.#isNext(stream, request, producer)) return true;
+      if (stream.builder === undefined && this.#mustWait(stream)) return false;
     }
     stream.log.admit(stream.gatheredCostBytes + costBytes);
     const builder = (stream.builder ??= this.#builders.pop() ?? new BlockBuilder(this.#blockBytes));
-    builder.add({ source, start, end, messageCount: request.messageCount, payloadBytes, ingestMs });
+    const { messageCount } = request;
+    const { ingestMs } = stream.log;
+    builder.add({ source, start, end, messageCount, payloadBytes, ingestMs, producer });
+    if (producer !== undefined) stream.gatheredSequences.set(producer.id, producer.sequence);
     stream.gathered.push({ token: request.token, messageCount: request.messageCount });
     stream.gatheredCostBytes += costBytes;
     this.#gathering.add(stream);
     if (builder.rawBytes >= this.#blockBytes) this.commit(stream);
     return true;
+  }
+
+  /**
+   * Whether a batch is the next one of its producer. One that was stored before is answered as it was then: behind whatever came
+   * before it, and behind a sync where its stream asks for one, since the first answer may never have been given.
+   * @throws {SequenceGapError}
+   */
+  #isNext(stream: OpenStream, request: AppendRecord, producer: BatchProducer): boolean {
+    const gathered = stream.gatheredSequences.get(producer.id);
+    if (gathered !== undefined) {
+      if (producer.sequence === gathered + 1) return true;
+      // What it is depends on what becomes of those.
+      this.commit(stream);
+    }
+    const firstSequence = stream.log.findBatch(producer, request.messageCount);
+    if (firstSequence === undefined) return true;
+    this.commit(stream);
+    const { flushOnWrite: needsSync } = stream;
+    this.#tell(stream, [{ token: request.token, firstSequence, needsSync, isRepeat: true }]);
+    return false;
   }
 
   /** Commits what was gathered in every stream. */
@@ -138,22 +184,24 @@ export class AppendStage {
   commit(stream: OpenStream): void {
     const builder = stream.builder;
     if (builder === undefined) return;
+    this.#handledSlot.enter(stream.slot);
     const outcomes = writeBlock(stream, builder);
     builder.reset();
     if (this.#builders.length < BUILDERS_KEPT_MAX) this.#builders.push(builder);
     stream.builder = undefined;
     stream.gathered.length = 0;
     stream.gatheredCostBytes = 0;
+    stream.gatheredSequences.clear();
     stream.isProgressDue = true;
     this.#gathering.delete(stream);
     this.#tell(stream, outcomes);
+    this.#budget.onWritten(stream);
   }
 
-  /** Tells outcomes now, or queues them behind the sync that covers them. */
+  /** Tells outcomes now, or queues them behind the sync that covers them or those before them. */
   #tell(stream: OpenStream, outcomes: AppendOutcome[]): void {
-    const isBehindSync = stream.flushOnWrite && (stream.isSyncing || stream.waiting.length > 0);
-    const needsSync = stream.flushOnWrite && outcomes.some((outcome) => outcome.error === undefined);
-    if (!isBehindSync && !needsSync) {
+    const isBehindSync = stream.isSyncing || stream.waiting.length > 0;
+    if (!isBehindSync && !outcomes.some(needsSync)) {
       for (const outcome of outcomes) this.#tellOne(outcome);
       return;
     }
@@ -166,39 +214,46 @@ export class AppendStage {
     stream.waiting = [];
     stream.isSyncing = true;
     stream.log.sync((error) => {
+      this.#handledSlot.enter(stream.slot);
       stream.isSyncing = false;
       stream.isProgressDue = true;
       for (const outcome of covered) {
-        const failed = error !== undefined && outcome.error === undefined;
-        this.#tellOne(failed ? { token: outcome.token, error } : outcome);
+        const failed = error !== undefined && outcome.needsSync;
+        this.#tellOne(failed ? { token: outcome.token, needsSync: false, error } : outcome);
       }
       // The next group gathered while the sync ran.
-      if (stream.waiting.length > 0) this.#sync(stream);
+      if (stream.waiting.some(needsSync)) this.#sync(stream);
+      else for (const outcome of stream.waiting.splice(0)) this.#tellOne(outcome);
       this.#onSyncSettled();
     });
   }
 
   #tellOne(outcome: AppendOutcome): void {
-    if (outcome.error === undefined) this.#up.appended(outcome.token, outcome.firstSequence);
-    else this.#up.failed(outcome.token, outcome.error);
+    const { token, error } = outcome;
+    if (error !== undefined) this.#up.failed(token, error);
+    else this.#up.appended(token, outcome.firstSequence, { isRepeat: outcome.isRepeat === true });
   }
+}
+
+function needsSync(outcome: AppendOutcome): boolean {
+  return outcome.needsSync;
 }
 
 function writeBlock(stream: OpenStream, builder: BlockBuilder): AppendOutcome[] {
   try {
     let firstSequence = stream.log.append(builder);
     return stream.gathered.map(({ token, messageCount }) => {
-      const outcome = { token, firstSequence };
+      const outcome = { token, firstSequence, needsSync: stream.flushOnWrite };
       firstSequence += messageCount;
       return outcome;
     });
   } catch (thrown) {
     const error = asMillraceError(thrown);
-    return stream.gathered.map(({ token }) => ({ token, error }));
+    return stream.gathered.map(({ token }) => ({ token, needsSync: false, error }));
   }
 }
 
-function checkBatch(request: AppendRequest, source: Uint8Array, start: number, end: number): void {
+function checkBatch(request: AppendRecord, source: Uint8Array, start: number, end: number): void {
   const sizeBytes = end - start;
   if (sizeBytes !== request.rawBytes || sizeBytes > BLOCK_RAW_BYTES_MAX) {
     const expected = `${request.rawBytes} announced, at most ${BLOCK_RAW_BYTES_MAX}`;

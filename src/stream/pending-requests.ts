@@ -5,14 +5,24 @@ import type { ReceivedGap, ReceivedRecords } from "./records-decoder.ts";
 export interface StreamRequest {
   /** When it was asked, monotonic milliseconds; undefined for what may wait for ever (subscriptions, reads with own deadlines). */
   readonly askedMs?: number;
-  onAppended?(firstSequence: number): void;
+  /** `isRepeat`: the batch had been stored before, and this is its first answer again. */
+  onAppended?(firstSequence: number, isRepeat: boolean): void;
   onRecords?(records: ReceivedRecords): void;
   onGap?(gap: ReceivedGap): void;
   onFailed(error: MillraceError): void;
 }
 
 /** A request that was answered otherwise while the worker still has it; its token is not given out again until then. */
-const abandoned: StreamRequest = { onFailed: () => undefined };
+class AbandonedRequest implements StreamRequest {
+  readonly askedMs?: number;
+
+  constructor({ askedMs }: StreamRequest) {
+    if (askedMs !== undefined) this.askedMs = askedMs;
+  }
+  onFailed(): void {
+    // Whoever asked has its answer.
+  }
+}
 
 /** Tokens for what a worker has not answered yet. A token is reused only after its answer came. */
 export class PendingRequests {
@@ -31,6 +41,16 @@ export class PendingRequests {
     return token;
   }
 
+  /** When the oldest request was asked that the worker still has and that should be answered soon. */
+  get oldestAskedMs(): number | undefined {
+    let oldest: number | undefined;
+    for (const request of this.#requests) {
+      const askedMs = request?.askedMs;
+      if (askedMs !== undefined && (oldest === undefined || askedMs < oldest)) oldest = askedMs;
+    }
+    return oldest;
+  }
+
   get(token: number): StreamRequest | undefined {
     return this.#requests[token];
   }
@@ -47,14 +67,16 @@ export class PendingRequests {
 
   /** Whoever asked is gone or was told something else; the answer will be dropped. */
   abandon(token: number): void {
-    if (this.#requests[token] !== undefined) this.#requests[token] = abandoned;
+    const request = this.#requests[token];
+    if (request !== undefined) this.#requests[token] = new AbandonedRequest(request);
   }
 
   /** Fails the requests asked before `askedMs`; the worker may still answer them later, to nobody. */
   expire(askedMs: number, error: MillraceError): void {
     this.#requests.forEach((request, token) => {
       if (request?.askedMs === undefined || request.askedMs >= askedMs) return;
-      this.#requests[token] = abandoned;
+      if (request instanceof AbandonedRequest) return;
+      this.#requests[token] = new AbandonedRequest(request);
       request.onFailed(error);
     });
   }

@@ -6,6 +6,7 @@ import {
   READ_REPLY_MESSAGE_OVERHEAD_BYTES,
 } from "../core/limits.ts";
 import type { LogSlice } from "../log/decoded-block.ts";
+import type { HandledSlot } from "./handled-slot.ts";
 import type { OpenStream } from "./open-stream.ts";
 import { GapReason } from "./stream-channel.ts";
 import type { UpSender } from "./up-sender.ts";
@@ -36,11 +37,13 @@ interface Subscription {
 export class ReadStage {
   readonly #up: UpSender;
   readonly #clock: Clock;
+  readonly #handledSlot: HandledSlot;
   readonly #waiting = new Map<number, WaitingRead>();
   readonly #subscriptions = new Map<number, Subscription>();
   #isReadsTurn = false;
 
-  constructor(options: { up: UpSender; clock: Clock }) {
+  constructor(options: { up: UpSender; clock: Clock; handledSlot: HandledSlot }) {
+    this.#handledSlot = options.handledSlot;
     this.#up = options.up;
     this.#clock = options.clock;
   }
@@ -121,6 +124,7 @@ export class ReadStage {
 
   #answer(read: WaitingRead): boolean {
     const { log } = read.stream;
+    this.#handledSlot.enter(read.stream.slot);
     const fromSequence = Math.max(read.fromSequence, log.oldestSequence);
     const availableCount = log.nextSequence - fromSequence;
     const isDue = this.#clock.monotonicMs() >= read.deadlineMs;
@@ -158,6 +162,7 @@ export class ReadStage {
     const { stream, token } = subscription;
     const { log } = stream;
     if (subscription.creditBytes <= 0 || subscription.nextSequence >= log.nextSequence) return false;
+    this.#handledSlot.enter(stream.slot);
     try {
       const { oldestSequence } = log;
       if (subscription.nextSequence < oldestSequence) {
@@ -180,8 +185,11 @@ export class ReadStage {
       }
       return found.length > 0;
     } catch (thrown) {
+      const error = asMillraceError(thrown);
+      // It may succeed soon, and a subscriber waits anyway.
+      if (error.code === "SERVER_BUSY") return false;
       this.#subscriptions.delete(token);
-      this.#up.failed(token, asMillraceError(thrown));
+      this.#up.failed(token, error);
       return true;
     }
   }

@@ -1,33 +1,32 @@
 import path from "node:path";
 import { MillraceError, asMillraceError, systemCode } from "../core/errors.ts";
 import { type Random, randomHex } from "../core/random.ts";
-import type { StreamDefinition } from "../core/stream-definition.ts";
-import { TEMPORARY_SUFFIX, readDurableFile, writeDurableFile } from "../log/durable-file.ts";
+import { makeDirectoryIfMissing, TEMPORARY_SUFFIX, readDurableFile } from "../log/durable-file.ts";
+import { isExhausted } from "../log/read-refusals.ts";
 import type { Storage } from "../log/storage.ts";
 import { removeDeletedStreams } from "../log/stream-deletion.ts";
-import { decodeDefinition, definitionPath } from "./definition-file.ts";
+import { type StoredDefinition, decodeDefinition, definitionPath } from "./definition-file.ts";
+import { countStart, type StoreStart } from "./store-epoch.ts";
 
 const STREAM_ID_BYTES = 16;
 const SEGMENT_SUFFIX = ".lz4";
-const EPOCH_AFTER_DAMAGE = 2 ** 31;
 const STREAM_ID_PATTERN = /^[0-9a-f]{32}$/;
 
 /** A stream as its directory tells of it. */
-export interface StoredStream {
+export interface StoredStream extends StoredDefinition {
   readonly streamId: string;
   readonly directory: string;
-  readonly definition: StreamDefinition;
 }
 
 /** A directory under streams/ that cannot be served and is left as it is, with the reason. */
 export interface FencedDirectory {
   readonly directory: string;
   readonly reason: string;
+  /** What stands against it: it is no stream, its definition cannot be read, or another stream has its name. */
+  readonly cause: "foreign" | "definition" | "name";
 }
 
-export interface StoreContents {
-  /** Counts the starts of this store; written into every block. */
-  readonly epoch: number;
+export interface StoreContents extends StoreStart {
   readonly streams: readonly StoredStream[];
   readonly fenced: readonly FencedDirectory[];
 }
@@ -48,25 +47,31 @@ export function makeStoreRoot(storage: Storage, storeDirectory: string): void {
   }
 }
 
-/** Opens the store's own files: makes the folders, counts the start, lists the streams. Never deletes what it cannot read. */
+/**
+ * Opens the store's own files: makes the folders, counts the start, lists the streams. Never deletes what it cannot read.
+ * @throws the system's error
+ */
 export function openStoreDirectory(options: { storage: Storage; storeDirectory: string }): StoreContents {
   const { storage, storeDirectory } = options;
-  ensureDirectory(storage, `${storeDirectory}/streams`, storeDirectory);
+  ensureDirectory(storage, `${storeDirectory}/streams`);
   removeDeletedStreams(storage, `${storeDirectory}/streams`);
-  const epoch = countStart(storage, `${storeDirectory}/epoch`);
+  const start = countStart(storage, storeDirectory);
   const streams: StoredStream[] = [];
   const fenced: FencedDirectory[] = [];
   for (const entry of storage.list(`${storeDirectory}/streams`)) {
     const directory = `${storeDirectory}/streams/${entry.name}`;
     if (entry.kind !== "directory" || !STREAM_ID_PATTERN.test(entry.name)) {
-      fenced.push({ directory, reason: "is not a stream of this store" });
+      fenced.push({ directory, reason: "is not a stream of this store", cause: "foreign" });
       continue;
     }
     const read = readDefinition(storage, directory);
-    if ("definition" in read) streams.push({ streamId: entry.name, directory, definition: read.definition });
-    else if (!removeHalfMade(storage, directory)) fenced.push({ directory, reason: read.reason });
+    if ("definition" in read) streams.push({ streamId: entry.name, directory, ...read });
+    else if (!removeHalfMade(storage, directory))
+      fenced.push({ directory, reason: read.reason, cause: "definition" });
   }
-  return { epoch, streams: withoutNamesakes(storage, streams, fenced), fenced };
+  // Once for all streams: the last process may have died before the medium had their names.
+  storage.syncDirectory(`${storeDirectory}/streams`);
+  return { ...start, streams: withoutNamesakes(storage, streams, fenced), fenced };
 }
 
 /**
@@ -86,8 +91,10 @@ function withoutNamesakes(
       namesake !== undefined && !hasSegments(storage, namesake) && hasSegments(storage, stream);
     if (namesake === undefined || isBetter) byName.set(name, stream);
     const left = isBetter ? namesake : namesake === undefined ? undefined : stream;
-    if (left !== undefined)
-      fenced.push({ directory: left.directory, reason: `has the name of another, "${name}"` });
+    if (left !== undefined) {
+      const reason = `has the name of another, "${name}"`;
+      fenced.push({ directory: left.directory, reason, cause: "name" });
+    }
   }
   return [...byName.values()];
 }
@@ -111,36 +118,23 @@ export function makeStreamDirectory(storage: Storage, directory: string): void {
   storage.syncDirectory(path.dirname(directory));
 }
 
-function ensureDirectory(storage: Storage, directory: string, parent: string): void {
-  try {
-    storage.makeDirectory(directory);
-    storage.syncDirectory(parent);
-  } catch (thrown) {
-    if (systemCode(thrown) !== "EEXIST") throw thrown;
-  }
+function ensureDirectory(storage: Storage, directory: string): void {
+  if (makeDirectoryIfMissing(storage, directory)) return;
+  // Who owns the store was asked of its root: a link would lead out of what that answer is about.
+  const entries = storage.list(path.dirname(directory));
+  if (entries.some(({ name, kind }) => name === path.basename(directory) && kind === "directory")) return;
+  throw new MillraceError("STORE_UNUSABLE", `Cannot use ${directory}: it is not a directory of the store`);
 }
 
-function countStart(storage: Storage, file: string): number {
-  const stored = readDurableFile(storage, file);
-  // A damaged count starts again far ahead of any real one, so that epochs still never repeat.
-  const epoch =
-    stored === "missing" ? 1 : stored === "damaged" ? EPOCH_AFTER_DAMAGE : stored.readUInt32LE(0) + 1;
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(epoch, 0);
-  writeDurableFile(storage, file, bytes);
-  return epoch;
-}
-
-function readDefinition(
-  storage: Storage,
-  directory: string,
-): { definition: StreamDefinition } | { reason: string } {
+function readDefinition(storage: Storage, directory: string): StoredDefinition | { reason: string } {
   try {
     const bytes = readDurableFile(storage, definitionPath(directory));
     if (bytes === "missing") return { reason: "has no definition" };
     if (bytes === "damaged") return { reason: "has a damaged definition" };
-    return { definition: decodeDefinition(bytes) };
+    return decodeDefinition(bytes, directory);
   } catch (thrown) {
+    // Taken for one without a definition, it would leave its name to a second stream.
+    if (isExhausted(thrown)) throw thrown;
     return { reason: `has an unreadable definition: ${asMillraceError(thrown).message}` };
   }
 }

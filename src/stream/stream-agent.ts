@@ -1,32 +1,28 @@
 import { unreachable } from "../core/assert.ts";
-import type { Clock } from "../core/clock.ts";
-import { MillraceError, asMillraceError, systemCode } from "../core/errors.ts";
+import type { MachineClock } from "../core/clock.ts";
+import { ClockWatch } from "../core/clock-watch.ts";
+import { MillraceError, asMillraceError } from "../core/errors.ts";
 import { HELD_POLL_MS } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
-import { Persistence, type StreamDefinition } from "../core/stream-definition.ts";
-import { writeDurableFile } from "../log/durable-file.ts";
-import type { LogPolicy } from "../log/log-policy.ts";
 import type { SharedFile } from "../log/shared-memory-storage.ts";
 import type { Storage } from "../log/storage.ts";
 import { destroyStreamDirectory } from "../log/stream-deletion.ts";
-import { StreamLog } from "../log/stream-log.ts";
 import type { RingReader } from "../ring/ring-reader.ts";
 import type { RingSender } from "../ring/ring-sender.ts";
 import { AppendStage } from "./append-stage.ts";
-import { definitionPath, encodeDefinition } from "./definition-file.ts";
-import type { OpenStream } from "./open-stream.ts";
+import { type OpenStream, factsOf, hasMoved, haveChanged, progressOf } from "./open-stream.ts";
+import type { HandledSlot } from "./handled-slot.ts";
 import { ReadStage } from "./read-stage.ts";
+import { damageNotes } from "./recovery-notes.ts";
+import { RewriteStage } from "./rewrite-stage.ts";
 import {
-  APPEND_HEAD_BYTES,
   type ControlReply,
   type ControlRequest,
   DownRecord,
-  type StreamProgress,
-  StreamState,
+  decodeAppend,
   type StreamWorkerSettings,
 } from "./stream-channel.ts";
-import { recoveryNotes } from "./recovery-notes.ts";
-import { makeStreamDirectory } from "./store-directory.ts";
+import { diskRoomOf, openStream, type SharedByStreams, updateStream } from "./stream-opening.ts";
 import { UpSender } from "./up-sender.ts";
 
 /** Ring bytes handled before reads, pushes and control get their turn. */
@@ -39,12 +35,14 @@ export interface StreamAgentOptions {
   readonly up: RingSender;
   /** Called after whatever was written to `up`; wakes the main thread if it sleeps. */
   readonly wakeMain: () => void;
+  /** Says which stream is in hand, should this thread die over it. */
+  readonly handledSlot: HandledSlot;
   readonly reply: (message: ControlReply) => void;
   /** For File streams. */
   readonly storage: Storage;
   /** For a Memory stream; `files` is what a dead worker left of it. */
   readonly memoryStorage: (files: readonly SharedFile[]) => Storage;
-  readonly clock: Clock;
+  readonly clock: MachineClock;
   readonly random: Random;
   readonly settings: StreamWorkerSettings;
 }
@@ -60,13 +58,18 @@ interface Closing {
 /** The work of one stream worker in bounded slices, without a thread: owns the logs of its streams and nothing else does. */
 export class StreamAgent {
   readonly #options: StreamAgentOptions;
-  readonly #streams: (OpenStream | undefined)[] = [];
+  /** Sampled once a slice: messages of one slice arrive at one time. */
+  readonly #watch: ClockWatch;
+  readonly #shared: SharedByStreams;
+  /** In the order in which they were opened; and by slot, of which those of deleted streams never come again. */
+  readonly #streams: OpenStream[] = [];
+  readonly #bySlot = new Map<number, OpenStream>();
   readonly #up: UpSender;
   readonly #appends: AppendStage;
   readonly #reads: ReadStage;
-  /** Called once when the next sync of a flushOnWrite stream ends; set by whoever sleeps meanwhile. */
+  readonly #rewrites: RewriteStage;
+  /** Called once when the next sync ends that something waits for; set by whoever sleeps meanwhile. */
   onSyncSettled: (() => void) | undefined;
-  #sliceMs = 0;
   #lastInputBytes = 0;
   #nextTickMs = 0;
   #closing: Closing | undefined;
@@ -74,16 +77,18 @@ export class StreamAgent {
 
   constructor(options: StreamAgentOptions) {
     this.#options = options;
+    this.#watch = new ClockWatch(options.clock);
+    this.#shared = { watch: this.#watch, diskRoom: diskRoomOf(options) };
     this.#up = new UpSender(options.up, {
       beforeOutcomes: () => this.#tellProgress(),
       wakeReader: options.wakeMain,
     });
-    this.#appends = new AppendStage({
-      up: this.#up,
-      blockBytes: options.settings.blockBytes,
-      onSyncSettled: () => this.onSyncSettled?.(),
-    });
-    this.#reads = new ReadStage({ up: this.#up, clock: options.clock });
+    const onSyncSettled = (): void => this.onSyncSettled?.();
+    const { clock, handledSlot } = options;
+    const { blockBytes } = options.settings;
+    this.#appends = new AppendStage({ up: this.#up, blockBytes, onSyncSettled, handledSlot });
+    this.#reads = new ReadStage({ up: this.#up, clock, handledSlot });
+    this.#rewrites = new RewriteStage({ clock, onSyncSettled, handledSlot });
   }
 
   get isClosed(): boolean {
@@ -108,33 +113,42 @@ export class StreamAgent {
 
   /** Whether a sync runs beside this thread, so that its event loop must turn. */
   get isSyncing(): boolean {
-    return this.#streams.some((stream) => stream?.log.isSyncing === true);
+    return this.#rewrites.isSyncing || this.#streams.some(({ log }) => log.isSyncing);
   }
 
   /** One slice: append what arrived, commit, answer reads, tell progress. @returns whether there may be more to do at once. */
   doWork(): boolean {
     const { down, clock } = this.#options;
-    this.#sliceMs = clock.nowMs();
+    this.#watch.sample();
     // With replies waiting, no more requests are taken: what waits stays bounded by what was asked for.
     const isClear = this.#up.flush();
-    this.#appends.releaseHeld(this.#sliceMs);
+    this.#appends.releaseHeld();
     const mayRead = isClear && !this.#appends.isHoldingTooMuch;
     const consumedBytes = mayRead ? down.read(this.#onRecord, SLICE_BYTES_MAX) : 0;
-    if (consumedBytes > 0) this.#lastInputBytes = consumedBytes;
+    if (consumedBytes > 0) {
+      this.#lastInputBytes = consumedBytes;
+      this.#rewrites.noteInput();
+    }
     this.#appends.commitAll();
     if (clock.monotonicMs() >= this.#nextTickMs) this.#tick();
     const hasServed = this.#closing === undefined && this.#reads.serve();
     if (this.#up.isClear) this.#tellProgress();
     this.#up.flush();
     if (this.#closing !== undefined) this.#goOnClosing(this.#closing);
-    return consumedBytes > 0 || hasServed;
+    // Last, when every outcome of this slice has gone up.
+    const hasRewritten = this.#closing === undefined && this.#rewrites.serve();
+    this.#options.handledSlot.leave();
+    return consumedBytes > 0 || hasServed || hasRewritten;
   }
 
   /** Milliseconds this agent may sleep when `doWork` had nothing to do and nobody rings. */
   idleMs(): number {
     const untilTick = this.#nextTickMs - this.#options.clock.monotonicMs();
     const untilPoll = this.#appends.isHolding ? HELD_POLL_MS : Infinity;
-    return Math.max(0, Math.min(untilTick, untilPoll, this.#reads.nextDeadlineMs()));
+    return Math.max(
+      0,
+      Math.min(untilTick, untilPoll, this.#reads.nextDeadlineMs(), this.#rewrites.nextDeadlineMs()),
+    );
   }
 
   onControl(request: ControlRequest): void {
@@ -151,6 +165,13 @@ export class StreamAgent {
       case "open":
         this.#open(request);
         return;
+      case "update":
+        this.#update(request);
+        return;
+      case "release":
+        this.#stream(request.slot).log.release(request.endSequence);
+        this.#replyDone(request.id, undefined);
+        return;
       case "destroy":
         this.#destroy(request);
         return;
@@ -166,46 +187,30 @@ export class StreamAgent {
   }
 
   #open(request: Extract<ControlRequest, { kind: "open" }>): void {
-    const { definition, directory, streamId, create } = request;
-    const { storage: fileStorage, memoryStorage, clock, random, settings } = this.#options;
-    const isMemory = definition.persistence === Persistence.Memory;
-    const storage = isMemory ? memoryStorage(request.memory) : fileStorage;
-    const { knownEndSequence } = request;
-    const base = { storage, directory, streamId, epoch: settings.epoch, clock, random, knownEndSequence };
-    const options = { ...base, policy: policyOf(definition, settings) };
-    let log: StreamLog;
-    const notes: string[] = [];
-    if (create) {
-      log = StreamLog.create(options);
-      if (isMemory) makeStreamDirectory(fileStorage, directory);
-      writeDurableFile(fileStorage, definitionPath(directory), encodeDefinition(definition));
-    } else if (!isThere(fileStorage, directory)) {
-      throw new MillraceError("STREAM_NOT_FOUND", `The directory of stream "${definition.name}" is gone`);
-    } else if (isMemory && request.memory.length === 0) {
-      // After a restart of the process a Memory stream is there again, empty, and numbers from 0.
-      log = StreamLog.create(options);
-    } else {
-      const opened = StreamLog.open(options);
-      log = opened.log;
-      notes.push(...recoveryNotes(opened.recovery));
-    }
-    this.#streams[request.slot] = {
-      slot: request.slot,
-      directory,
-      isMemory,
-      name: definition.name,
-      log,
-      flushOnWrite: definition.flushOnWrite && !isMemory,
-      builder: undefined,
-      gathered: [],
-      gatheredCostBytes: 0,
-      held: [],
-      waiting: [],
-      isSyncing: false,
-      isProgressDue: false,
-      told: progressOf(log),
-    };
-    this.#options.reply({ kind: "done", id: request.id, progress: progressOf(log), notes });
+    this.#options.handledSlot.enter(request.slot);
+    const { stream, notes, stored } = openStream(request, this.#options, this.#shared);
+    this.#streams.push(stream);
+    this.#bySlot.set(request.slot, stream);
+    // From here on the main thread's copy of the ledger follows by Loss records.
+    notes.push(...damageNotes(stream.log.ledger.takeChanges()));
+    const { told: progress, toldFacts: facts, log } = stream;
+    this.#options.reply({
+      kind: "done",
+      id: request.id,
+      progress,
+      ledger: log.ledger.snapshot,
+      facts,
+      notes,
+      ...(stored === undefined ? {} : { stored }),
+    });
+  }
+
+  #update(request: Extract<ControlRequest, { kind: "update" }>): void {
+    const stream = this.#stream(request.slot);
+    // What was taken before counts, and is answered, as it was then.
+    this.#appends.commit(stream);
+    updateStream(stream, request, this.#options);
+    this.#replyDone(request.id, undefined);
   }
 
   #destroy(request: Extract<ControlRequest, { kind: "destroy" }>): void {
@@ -213,9 +218,14 @@ export class StreamAgent {
     this.#appends.commit(stream);
     this.#appends.refuseHeld(stream, new MillraceError("STREAM_NOT_FOUND", "The stream was deleted"));
     this.#reads.endStream(stream);
-    this.#streams[request.slot] = undefined;
+    this.#rewrites.endStream(stream);
+    this.#streams.splice(this.#streams.indexOf(stream), 1);
+    this.#bySlot.delete(request.slot);
+    this.#appends.forget(stream);
+    // The definition goes first: should it stay, so does what the memory holds.
+    if (stream.isMemory)
+      destroyStreamDirectory({ storage: this.#options.storage, directory: stream.directory });
     stream.log.destroy();
-    if (stream.isMemory) destroyStreamDirectory(this.#options.storage, stream.directory);
     this.#options.reply({ kind: "done", id: request.id, notes: [] });
   }
 
@@ -226,7 +236,7 @@ export class StreamAgent {
   }
 
   #goOnClosing(closing: Closing): void {
-    const open = this.#streams.filter((stream) => stream !== undefined);
+    const open = this.#streams;
     for (const stream of open) {
       // A sync that its held batches wait for may never come.
       if (stream.log.state === "ok") continue;
@@ -264,13 +274,13 @@ export class StreamAgent {
       this.#options.reply({ kind: "failed", id, code: error.code, text: error.message });
       return;
     }
-    const stream = slot === undefined ? undefined : this.#streams[slot];
+    const stream = slot === undefined ? undefined : this.#bySlot.get(slot);
     const progress = stream === undefined ? undefined : progressOf(stream.log);
     this.#options.reply({ kind: "done", id, notes: [], ...(progress === undefined ? {} : { progress }) });
   }
 
   #stream(slot: number): OpenStream {
-    const stream = this.#streams[slot];
+    const stream = this.#bySlot.get(slot);
     if (stream === undefined) throw new MillraceError("STREAM_NOT_FOUND", `No stream in slot ${slot}`);
     return stream;
   }
@@ -287,22 +297,14 @@ export class StreamAgent {
     token: number,
     record: { bytes: Buffer; start: number; end: number },
   ): void {
-    const { bytes, start, end } = record;
+    const { bytes, start } = record;
     const slot = bytes.readUInt32LE(start + 4);
-    const stream = this.#streams[slot];
+    this.#options.handledSlot.enter(slot);
+    const stream = this.#bySlot.get(slot);
     if (stream === undefined) {
       this.#up.failed(token, new MillraceError("STREAM_NOT_FOUND", "The stream was deleted"));
     } else if (type === DownRecord.Append) {
-      const request = {
-        token,
-        flags: bytes.readUInt32LE(start + 8),
-        rawBytes: bytes.readUInt32LE(start + 12),
-        messageCount: bytes.readUInt32LE(start + 16),
-        bytes,
-        start: start + APPEND_HEAD_BYTES,
-        end,
-      };
-      this.#appends.gather(stream, request, this.#sliceMs);
+      this.#appends.gather(stream, decodeAppend(token, record));
     } else if (type === DownRecord.Read) {
       this.#reads.read(stream, {
         token,
@@ -321,65 +323,29 @@ export class StreamAgent {
   #tick(): void {
     this.#nextTickMs = this.#options.clock.monotonicMs() + TICK_INTERVAL_MS;
     for (const stream of this.#streams) {
-      if (stream === undefined) continue;
+      this.#options.handledSlot.enter(stream.slot);
       stream.log.tick();
       if (hasMoved(stream)) stream.isProgressDue = true;
+      this.#tellFacts(stream);
     }
+    this.#rewrites.choose(this.#streams);
   }
 
   /** A stream's numbers go out before the outcomes that they include, so that describe never lags behind an acknowledgement. */
   #tellProgress(): void {
     for (const stream of this.#streams) {
-      if (stream?.isProgressDue !== true) continue;
+      if (!stream.isProgressDue) continue;
       stream.isProgressDue = false;
       stream.told = progressOf(stream.log);
+      for (const change of stream.log.ledger.takeChanges()) this.#up.loss(stream.slot, change);
       this.#up.progress(stream.slot, stream.told);
     }
   }
-}
 
-function isThere(storage: Storage, directory: string): boolean {
-  try {
-    storage.list(directory);
-    return true;
-  } catch (thrown) {
-    if (systemCode(thrown) === "ENOENT") return false;
-    throw thrown;
+  #tellFacts(stream: OpenStream): void {
+    const facts = factsOf(stream.log);
+    if (!haveChanged(facts, stream.toldFacts)) return;
+    stream.toldFacts = facts;
+    this.#options.reply({ kind: "facts", slot: stream.slot, facts });
   }
-}
-
-function progressOf(log: StreamLog): StreamProgress {
-  const { oldestSequence, nextSequence, syncedEndSequence, totalBytes, storedBytes } = log;
-  const state =
-    log.state === "ok"
-      ? StreamState.Ok
-      : log.state === "read-only"
-        ? StreamState.ReadOnly
-        : StreamState.Fenced;
-  return { state, oldestSequence, nextSequence, syncedEndSequence, totalBytes, storedBytes };
-}
-
-/** Whether retention or a sync of the log's own changed what the main thread was told last. */
-function hasMoved({ log, told }: OpenStream): boolean {
-  const { oldestSequence, syncedEndSequence, storedBytes, state } = progressOf(log);
-  return (
-    told.syncedEndSequence !== syncedEndSequence ||
-    told.oldestSequence !== oldestSequence ||
-    told.storedBytes !== storedBytes ||
-    told.state !== state
-  );
-}
-
-function policyOf(definition: StreamDefinition, settings: StreamWorkerSettings): LogPolicy {
-  const isMemory = definition.persistence === Persistence.Memory;
-  return {
-    maxSize: definition.maxSize,
-    segmentSize: definition.streamSegmentSize,
-    strategyOnFull: definition.strategyOnFull,
-    flushOnWrite: definition.flushOnWrite && !isMemory,
-    commitAlignBytes: isMemory ? 0 : settings.commitAlignBytes,
-    syncBytesMax: settings.syncBytes,
-    syncIntervalMs: settings.syncIntervalMs,
-    ...(definition.timeToLiveMillis === undefined ? {} : { timeToLiveMs: definition.timeToLiveMillis }),
-  };
 }

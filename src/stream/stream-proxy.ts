@@ -1,65 +1,86 @@
-import { Worker } from "node:worker_threads";
 import type { Clock } from "../core/clock.ts";
 import { MillraceError } from "../core/errors.ts";
 import { RING_QUEUED_BYTES_MAX } from "../core/limits.ts";
 import { MESSAGE_LENGTH_BYTES } from "../core/message-framing.ts";
+import type { LedgerChange, LedgerSnapshot } from "../core/stream-ledger.ts";
 import { AdaptiveSpin } from "../ring/adaptive-spin.ts";
 import { Doorbell } from "../ring/doorbell.ts";
 import { RingCounter, allocateRing } from "../ring/ring-layout.ts";
 import { RingReader } from "../ring/ring-reader.ts";
 import { RingSender } from "../ring/ring-sender.ts";
 import { RingWriter } from "../ring/ring-writer.ts";
+import type { StoredDefinition } from "./definition-file.ts";
 import { PendingRequests, type StreamRequest } from "./pending-requests.ts";
 import {
   APPENDED_ENTRY_BYTES,
+  APPENDED_FLAG_REPEAT,
   APPENDED_HEAD_BYTES,
+  APPEND_FLAG_PRODUCER,
   APPEND_HEAD_BYTES,
+  APPEND_PRODUCER_BYTES,
   CANCEL_BYTES,
   CREDIT_BYTES,
   type ControlReply,
-  type ControlRequest,
+  type ControlBody,
   DownRecord,
   type MemoryChunk,
   READ_BYTES,
   SUBSCRIBE_BYTES,
+  type StreamFacts,
   type StreamProgress,
   type StreamWorkerData,
   type StreamWorkerSettings,
   UpRecord,
   decodeFailed,
+  decodeLoss,
   decodeProgress,
 } from "./stream-channel.ts";
+import type { HandledSlot } from "./handled-slot.ts";
+import type { RecoveryNote } from "./recovery-notes.ts";
 import { decodeGap, decodeRecords } from "./records-decoder.ts";
+import type { StartStreamThread, StreamThread } from "./stream-thread.ts";
 
 export interface StreamProxyOptions {
   readonly workerIndex: number;
   readonly ringBytes: number;
   readonly mainDoorbell: Doorbell;
+  readonly handledSlot: HandledSlot;
   readonly settings: StreamWorkerSettings;
+  readonly memoryBudget: SharedArrayBuffer;
   readonly clock: Clock;
+  readonly startThread: StartStreamThread;
   /** The worker answered while this thread looked: drain it now. */
   readonly onAnswer: () => void;
   readonly onProgress: (slot: number, progress: StreamProgress) => void;
+  /** Comes before the progress that includes it. */
+  readonly onLoss: (slot: number, change: LedgerChange) => void;
+  readonly onFacts: (slot: number, facts: StreamFacts) => void;
   readonly onMemoryChunk: (chunk: MemoryChunk) => void;
   readonly onMemoryUnlink: (path: string) => void;
+  readonly onMemoryRename: (source: string, target: string) => void;
   /** The worker is gone and everything unanswered was told so. Not called after `close`. */
   readonly onDeath: (error: Error | undefined) => void;
 }
 
 export interface ControlDone {
   readonly progress: StreamProgress | undefined;
-  readonly notes: readonly string[];
+  readonly ledger: LedgerSnapshot | undefined;
+  readonly facts: StreamFacts | undefined;
+  readonly notes: readonly RecoveryNote[];
+  readonly stored: StoredDefinition | undefined;
 }
 
-type ControlBody = ControlRequest extends infer Request
-  ? Request extends unknown
-    ? Omit<Request, "id">
-    : never
-  : never;
+/** What the worker is told of a batch, beside whose it is. */
+interface AppendHead {
+  readonly slot: number;
+  readonly flags: number;
+  readonly rawBytes: number;
+  readonly messageCount: number;
+}
 
-/** Up-ring bytes handled per call, so that sockets get their turn. */
 /** Requests under way with which a client may be waiting for each. */
 const AWAITED_COUNT_MAX = 2;
+/** Up-ring bytes handled per call, so that sockets get their turn. */
 const DRAIN_BYTES_MAX = 1024 * 1024;
 
 /** The main thread's half of one stream worker: sends requests down, hands what comes up to whoever asked. */
@@ -67,7 +88,7 @@ export class StreamProxy {
   readonly pending = new PendingRequests();
   readonly #options: StreamProxyOptions;
   readonly #spin: AdaptiveSpin;
-  readonly #worker: Worker;
+  readonly #thread: StreamThread;
   readonly #workerDoorbell = new Doorbell();
   readonly #down: RingSender;
   readonly #up: RingReader;
@@ -75,7 +96,10 @@ export class StreamProxy {
     number,
     { resolve: (done: ControlDone) => void; reject: (error: Error) => void }
   >();
-  readonly #head = Buffer.alloc(APPEND_HEAD_BYTES + MESSAGE_LENGTH_BYTES);
+  /** With the producer's fields; one view each for a batch without and for a single message with its length. */
+  readonly #head = Buffer.alloc(APPEND_HEAD_BYTES + APPEND_PRODUCER_BYTES);
+  readonly #plainHead = this.#head.subarray(0, APPEND_HEAD_BYTES);
+  readonly #framedHead = this.#head.subarray(0, APPEND_HEAD_BYTES + MESSAGE_LENGTH_BYTES);
   #nextControlId = 1;
   #isRingDue = false;
   #askedMs = 0;
@@ -83,6 +107,7 @@ export class StreamProxy {
   #isDead = false;
   /** Called when the down ring has taken everything, or never will. */
   #onFlushed: () => void = () => undefined;
+  #onExited: () => void = () => undefined;
 
   constructor(options: StreamProxyOptions) {
     this.#options = options;
@@ -97,19 +122,14 @@ export class StreamProxy {
       upRing,
       workerDoorbell: this.#workerDoorbell.memory,
       mainDoorbell: options.mainDoorbell.memory,
+      handledSlot: options.handledSlot.memory,
+      memoryBudget: options.memoryBudget,
       settings: options.settings,
     };
-    this.#worker = new Worker(new URL("./stream-worker.js", import.meta.url), {
-      workerData,
-      name: `stream-${options.workerIndex}`,
+    this.#thread = options.startThread(workerData, {
+      onReply: (message) => this.#onControlReply(message),
+      onExit: (failure) => this.#onExit(failure),
     });
-    let failure: Error | undefined;
-    this.#worker.on("message", (message: ControlReply) => this.#onControlReply(message));
-    this.#worker.on(
-      "error",
-      (error) => (failure = error instanceof Error ? error : new Error(String(error))),
-    );
-    this.#worker.on("exit", () => this.#onExit(failure));
   }
 
   /** Whether the ring takes requests; false means that `onRoom` work waits for the worker. */
@@ -152,12 +172,16 @@ export class StreamProxy {
   /** Sends framed messages. `batch` is copied. @returns false when the ring is full and the source should stop. */
   append(
     request: StreamRequest,
-    to: { slot: number; flags: number; rawBytes: number; messageCount: number },
+    to: AppendHead & { producerId: number; producerSequence: number },
     batch: Uint8Array,
   ): boolean {
-    const head = this.#head.subarray(0, APPEND_HEAD_BYTES);
     this.#writeAppendHead(this.pending.add(request), to);
-    return this.#down.send(DownRecord.Append, head, batch);
+    if ((to.flags & APPEND_FLAG_PRODUCER) === 0) {
+      return this.#down.send(DownRecord.Append, this.#plainHead, batch);
+    }
+    this.#head.writeDoubleLE(to.producerId, APPEND_HEAD_BYTES);
+    this.#head.writeDoubleLE(to.producerSequence, APPEND_HEAD_BYTES + 8);
+    return this.#down.send(DownRecord.Append, this.#head, batch);
   }
 
   /** Sends one message, framing it on the way. */
@@ -165,7 +189,7 @@ export class StreamProxy {
     const rawBytes = MESSAGE_LENGTH_BYTES + payload.length;
     this.#writeAppendHead(this.pending.add(request), { slot, flags: 0, rawBytes, messageCount: 1 });
     this.#head.writeUInt32LE(payload.length, APPEND_HEAD_BYTES);
-    return this.#down.send(DownRecord.Append, this.#head, payload);
+    return this.#down.send(DownRecord.Append, this.#framedHead, payload);
   }
 
   read(
@@ -227,7 +251,7 @@ export class StreamProxy {
     const id = this.#nextControlId++;
     return new Promise((resolve, reject) => {
       this.#controls.set(id, { resolve, reject });
-      this.#worker.postMessage({ ...body, id });
+      this.#thread.post({ ...body, id });
       // A worker asleep on its doorbell sees no port messages.
       this.#workerDoorbell.ringAlways();
     });
@@ -252,7 +276,7 @@ export class StreamProxy {
   async close(): Promise<void> {
     this.#isClosing = true;
     if (this.#isDead) return;
-    const exited = new Promise<void>((resolve) => this.#worker.once("exit", () => resolve()));
+    const exited = new Promise<void>((resolve) => (this.#onExited = resolve));
     const flushed = new Promise<void>((resolve) => (this.#onFlushed = resolve));
     if (!this.#down.flush()) await flushed;
     try {
@@ -264,7 +288,7 @@ export class StreamProxy {
 
   /** Ends the thread at once; for a worker that does not answer. */
   async terminate(): Promise<void> {
-    await this.#worker.terminate();
+    await this.#thread.terminate();
   }
 
   /**
@@ -290,10 +314,7 @@ export class StreamProxy {
 
   readonly #hasUpward = (): boolean => !this.#up.isEmpty;
 
-  #writeAppendHead(
-    token: number,
-    to: { slot: number; flags: number; rawBytes: number; messageCount: number },
-  ): void {
+  #writeAppendHead(token: number, to: AppendHead): void {
     const head = this.#head;
     head.writeUInt32LE(token, 0);
     head.writeUInt32LE(to.slot, 4);
@@ -308,8 +329,8 @@ export class StreamProxy {
         this.#onAppended(bytes, start);
         return;
       case UpRecord.Failed: {
-        const { token, code, text } = decodeFailed(bytes, start, end);
-        this.pending.take(token)?.onFailed(new MillraceError(code, text));
+        const { token, error } = decodeFailed(bytes, start, end);
+        this.pending.take(token)?.onFailed(error);
         return;
       }
       case UpRecord.Records: {
@@ -326,13 +347,17 @@ export class StreamProxy {
       case UpRecord.Progress:
         this.#options.onProgress(bytes.readUInt32LE(start), decodeProgress(bytes, start));
         return;
+      case UpRecord.Loss:
+        this.#options.onLoss(bytes.readUInt32LE(start), decodeLoss(bytes, start));
+        return;
     }
   };
 
   #onAppended(bytes: Buffer, start: number): void {
     const end = start + APPENDED_HEAD_BYTES + bytes.readUInt32LE(start) * APPENDED_ENTRY_BYTES;
     for (let at = start + APPENDED_HEAD_BYTES; at < end; at += APPENDED_ENTRY_BYTES) {
-      this.pending.take(bytes.readUInt32LE(at))?.onAppended?.(bytes.readDoubleLE(at + 8));
+      const isRepeat = (bytes.readUInt32LE(at + 4) & APPENDED_FLAG_REPEAT) !== 0;
+      this.pending.take(bytes.readUInt32LE(at))?.onAppended?.(bytes.readDoubleLE(at + 8), isRepeat);
     }
   }
 
@@ -341,11 +366,18 @@ export class StreamProxy {
       this.#options.onMemoryChunk(message.chunk);
     } else if (message.kind === "memory-unlink") {
       this.#options.onMemoryUnlink(message.path);
+    } else if (message.kind === "facts") {
+      this.#options.onFacts(message.slot, message.facts);
+    } else if (message.kind === "memory-rename") {
+      this.#options.onMemoryRename(message.source, message.target);
     } else {
       const asker = this.#controls.get(message.id);
       this.#controls.delete(message.id);
       if (message.kind === "failed") asker?.reject(new MillraceError(message.code, message.text));
-      else asker?.resolve({ progress: message.progress, notes: message.notes });
+      else {
+        const { progress, ledger, facts, notes, stored } = message;
+        asker?.resolve({ progress, ledger, facts, notes, stored });
+      }
     }
   }
 
@@ -358,6 +390,7 @@ export class StreamProxy {
     for (const asker of this.#controls.values()) asker.reject(error);
     this.#controls.clear();
     this.pending.failAll(error);
+    this.#onExited();
     if (!this.#isClosing) this.#options.onDeath(failure);
   }
 }

@@ -1,7 +1,9 @@
 import type { MillraceError } from "../core/errors.ts";
+import type { LedgerChange } from "../core/stream-ledger.ts";
 import type { RingSender } from "../ring/ring-sender.ts";
 import {
   APPENDED_ENTRY_BYTES,
+  APPENDED_FLAG_REPEAT,
   APPENDED_HEAD_BYTES,
   GAP_BYTES,
   type GapReason,
@@ -11,6 +13,7 @@ import {
   type StreamProgress,
   UpRecord,
   encodeFailed,
+  encodeLoss,
   encodeProgress,
 } from "./stream-channel.ts";
 
@@ -56,9 +59,10 @@ export class UpSender {
     return this.#appendedCount > 0 || this.#isWakeDue;
   }
 
-  appended(token: number, firstSequence: number): void {
+  appended(token: number, firstSequence: number, { isRepeat }: { isRepeat: boolean }): void {
     const at = APPENDED_HEAD_BYTES + this.#appendedCount * APPENDED_ENTRY_BYTES;
     this.#appended.writeUInt32LE(token, at);
+    this.#appended.writeUInt32LE(isRepeat ? APPENDED_FLAG_REPEAT : 0, at + 4);
     this.#appended.writeDoubleLE(firstSequence, at + 8);
     this.#appendedCount += 1;
     if (this.#appendedCount === APPENDED_ENTRIES_MAX) this.flushAppended();
@@ -75,11 +79,15 @@ export class UpSender {
 
   failed(token: number, error: MillraceError): void {
     this.flushAppended();
-    this.#send(UpRecord.Failed, encodeFailed(token, error.code, error.message));
+    this.#send(UpRecord.Failed, encodeFailed(token, error));
   }
 
   progress(slot: number, progress: StreamProgress): void {
     this.#send(UpRecord.Progress, encodeProgress(slot, progress));
+  }
+
+  loss(slot: number, change: LedgerChange): void {
+    this.#send(UpRecord.Loss, encodeLoss(slot, change));
   }
 
   records(head: RecordsHead, messages: Uint8Array): void {

@@ -20,7 +20,9 @@ import { Operation } from "./operation.ts";
  *   messages, in order:  u32 length, then that many bytes (at least 1)
  *   rawSize              bytes of `messages` before compression, lengths included
  *   flags bit 0          `messages` is one LZ4 block
- *   flags bit 1          producerId and producerSequence (64-bit) are there; without it `messages` begins at 20
+ *   flags bit 1          producerId and producerSequence are there; without it `messages` begins at 20
+ *   producerId           u64 from 1, below 2^53: who sends; a producer chooses its own at random
+ *   producerSequence     u64, below 2^53: which of its batches for this stream; the first is 0, then one more each
  *
  * Other flag bits and the two bytes at 2 are 0: a later version may use them, and an older server must then refuse.
  */
@@ -90,6 +92,9 @@ export function readAppendBatchHeader(frame: Uint8Array, into: AppendBatchHeader
   into.messageCount = readU32(frame, APPEND_BATCH_MESSAGE_COUNT_AT);
   into.producerId = hasProducer ? readU64(frame, APPEND_BATCH_PRODUCER_ID_AT) : 0;
   into.producerSequence = hasProducer ? readU64(frame, APPEND_BATCH_PRODUCER_SEQUENCE_AT) : 0;
+  if (hasProducer && into.producerId === 0) {
+    throw new MillraceError("INVALID_REQUEST", "Cannot append batch: producer id 0, the least is 1");
+  }
   checkSizes(into, frame.length - messagesAt);
 }
 

@@ -14,8 +14,9 @@ import { decodeText, encodeTextCut } from "./text.ts";
  *   |op | 0 | count | requestId  | status | firstSequence | 16 bytes each    | per status not 0: u16 bytes, text
  *   +---+---+-------+------------+--------+---------------+------------------+--------------------------------
  *
- * firstSequence belongs to the first message of the batch, the others follow it; 0 when the status is not 0. The texts stand in
- * the order of the results that they belong to.
+ * firstSequence belongs to the first message of the batch, the others follow it. With the status SequenceGap it is the
+ * producerSequence that was expected, 0 if the producer is not known; with any other that is not 0 it is 0. The texts stand in the
+ * order of the results that they belong to.
  */
 const RESULTS_AT = 4;
 export const APPEND_RESULT_BYTES = 16;
@@ -48,9 +49,10 @@ export class AppendResultWriter {
     this.#add(requestId, 0, firstSequence);
   }
 
-  addFailure(requestId: number, status: number, errorMessage: string): void {
+  /** `expectedSequence` belongs to a gap. */
+  addFailure(requestId: number, status: number, errorMessage: string, expectedSequence = 0): void {
     assert(status !== 0, "a failure has a status");
-    this.#add(requestId, status, 0);
+    this.#add(requestId, status, expectedSequence);
     this.#texts.push(encodeTextCut(errorMessage, ERROR_TEXT_BYTES_MAX));
   }
 

@@ -6,6 +6,7 @@ import {
 import { Operation } from "./operation.ts";
 import type { Reply } from "./reply.ts";
 import { beginReply, readReply } from "./reply.ts";
+import { checkStreamDefinition } from "./stream-definition-codec.ts";
 
 /* CreateMessageStream (2): requestId, definition. Its reply (7) has no keys of its own. */
 
@@ -15,7 +16,7 @@ export function encodeCreateMessageStream(request: DefinitionRequest): Uint8Arra
 
 /** @throws {MillraceError} MALFORMED_CBOR, INVALID_REQUEST */
 export function decodeCreateMessageStream(frame: Uint8Array): DefinitionRequest {
-  return decodeDefinitionRequest(frame);
+  return decodeDefinitionRequest(frame, checkStreamDefinition);
 }
 
 export function encodeCreateMessageStreamResponse(reply: Reply): Uint8Array {

@@ -4,7 +4,11 @@ import { CborWriter } from "./cbor-writer.ts";
 import { invalid } from "./field-rules.ts";
 import type { Operation } from "./operation.ts";
 import { checkRequestId, readFields } from "./reply.ts";
-import { readStreamDefinition, writeStreamDefinition } from "./stream-definition-codec.ts";
+import {
+  type DefinitionCheck,
+  readStreamDefinition,
+  writeStreamDefinition,
+} from "./stream-definition-codec.ts";
 
 /** A request that carries a whole stream definition: create and update. */
 export interface DefinitionRequest {
@@ -20,12 +24,12 @@ export function encodeDefinitionRequest(operation: Operation, request: Definitio
 }
 
 /** @throws {MillraceError} MALFORMED_CBOR, INVALID_REQUEST */
-export function decodeDefinitionRequest(frame: Uint8Array): DefinitionRequest {
+export function decodeDefinitionRequest(frame: Uint8Array, check: DefinitionCheck): DefinitionRequest {
   let requestId: string | undefined;
   let definition: StreamDefinition | undefined;
   readFields(frame, (reader, key) => {
     if (key === "requestId") requestId = reader.readText(key, REQUEST_ID_BYTES_MAX);
-    else if (key === "definition") definition = readStreamDefinition(reader);
+    else if (key === "definition") definition = readStreamDefinition(reader, check);
     else return false;
     return true;
   });

@@ -70,9 +70,15 @@ export class FrameDecoder {
   #partialBytes = 0;
   /** Bytes of an oversize frame that are still to be thrown away, after it was reported. */
   #skipBytes = 0;
+  #skippedBytes = 0;
 
   constructor(options: { frameBytesMax: number }) {
     this.#frameBytesMax = options.frameBytesMax;
+  }
+
+  /** Bytes of oversize frames that were thrown away so far. */
+  get skippedBytes(): number {
+    return this.#skippedBytes;
   }
 
   /** Bytes held for a frame that is not complete, and whether a frame has begun at all: 0 means between frames. */
@@ -91,6 +97,7 @@ export class FrameDecoder {
       if (this.#skipBytes > 0) {
         const count = Math.min(this.#skipBytes, chunk.length - at);
         this.#skipBytes -= count;
+        this.#skippedBytes += count;
         at += count;
       } else if (this.#frameBytes === 0) {
         at = this.#takeHeader(chunk, at, onFrame);

@@ -30,15 +30,33 @@ export const Operation = {
   Messages: 70,
   Credit: 71,
   Unsubscribe: 72,
-  /** Reserved: no codec yet. */
   DescribeStream: 73,
-  /** Reserved: no codec yet. */
   DescribeStreamResult: 74,
+  ConfigureStream: 75,
+  ConfigureStreamResult: 76,
+  CreateStream: 77,
+  CreateStreamResult: 78,
 } as const;
 export type Operation = (typeof Operation)[keyof typeof Operation];
 
 /** Operations from here on are Millrace's own. */
 export const OWN_OPERATION_MIN = 64;
+
+const ownRequests: ReadonlySet<number> = new Set([
+  Operation.OpenStream,
+  Operation.AppendBatch,
+  Operation.Subscribe,
+  Operation.Credit,
+  Operation.Unsubscribe,
+  Operation.DescribeStream,
+  Operation.ConfigureStream,
+  Operation.CreateStream,
+]);
+
+/** Whether a client may ask for it in one of our layouts; any other operation is answered as the protocol has it. */
+export function isOwnRequest(operation: number): boolean {
+  return ownRequests.has(operation);
+}
 
 const operationNames = new Map<number, string>(Object.entries(Operation).map(([name, code]) => [code, name]));
 

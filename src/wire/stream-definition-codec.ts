@@ -147,8 +147,11 @@ export type StreamDefinitionInput = Pick<StreamDefinition, "name" | "strategyOnF
     readonly exportDefinition?: Partial<ExportDefinition>;
   };
 
+/** Checks a definition against the whole data model and fills in its defaults. @throws {MillraceError} INVALID_REQUEST */
+export type DefinitionCheck = (input: unknown) => StreamDefinition;
+
 /**
- * Checks a definition against the whole data model and fills in its defaults.
+ * Checks the definition of a new stream.
  * @throws {MillraceError} INVALID_REQUEST naming field, value and limit
  */
 export function checkStreamDefinition(input: unknown): StreamDefinition {
@@ -157,6 +160,22 @@ export function checkStreamDefinition(input: unknown): StreamDefinition {
   // Clients always send the 16 MiB default, so one that lowers maxSize alone would ask for segments above it (PROTOCOL 3.2).
   const streamSegmentSize = Math.min(definition.streamSegmentSize, definition.maxSize);
   return { ...definition, streamSegmentSize };
+}
+
+/**
+ * Checks the definition that a stream is to have from now on: as a new one's, but a segment size that is named must fit
+ * (PROTOCOL 5). @throws {MillraceError} INVALID_REQUEST naming field, value and limit
+ */
+export function checkUpdatedDefinition(input: unknown): StreamDefinition {
+  const definition = checkStreamDefinition(input);
+  const named = (input as { readonly streamSegmentSize?: number | bigint | null }).streamSegmentSize;
+  if (named !== undefined && named !== null && named > definition.maxSize) {
+    throw invalid(
+      `definition.streamSegmentSize is ${named}, above definition.maxSize, which is ${definition.maxSize}; a client that ` +
+        `sets none sends ${STREAM_SEGMENT_SIZE_DEFAULT}`,
+    );
+  }
+  return definition;
 }
 
 function checkExporters(definition: StreamDefinition): void {
@@ -183,8 +202,8 @@ function checkExporters(definition: StreamDefinition): void {
 }
 
 /** Reads a map and checks it. @throws {MillraceError} MALFORMED_CBOR, INVALID_REQUEST */
-export function readStreamDefinition(reader: CborReader): StreamDefinition {
-  return checkStreamDefinition(readRecord(reader, definitionRules, "definition"));
+export function readStreamDefinition(reader: CborReader, check: DefinitionCheck): StreamDefinition {
+  return check(readRecord(reader, definitionRules, "definition"));
 }
 
 export function writeStreamDefinition(writer: CborWriter, definition: StreamDefinition): void {

@@ -6,6 +6,7 @@ import {
 import { Operation } from "./operation.ts";
 import type { Reply } from "./reply.ts";
 import { beginReply, readReply } from "./reply.ts";
+import { checkUpdatedDefinition } from "./stream-definition-codec.ts";
 
 /* UpdateMessageStream (15): requestId, definition. Its reply (16) has no keys of its own. */
 
@@ -15,7 +16,7 @@ export function encodeUpdateMessageStream(request: DefinitionRequest): Uint8Arra
 
 /** @throws {MillraceError} MALFORMED_CBOR, INVALID_REQUEST */
 export function decodeUpdateMessageStream(frame: Uint8Array): DefinitionRequest {
-  return decodeDefinitionRequest(frame);
+  return decodeDefinitionRequest(frame, checkUpdatedDefinition);
 }
 
 export function encodeUpdateMessageStreamResponse(reply: Reply): Uint8Array {

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import path from "node:path";
 import { describe, it, type TestContext } from "node:test";
+import { bindingsPath } from "../../src/native/native-bindings.ts";
 import { runProgram } from "../support/program.ts";
+import { requireProgram, skipOrFail } from "../support/require-program.ts";
 
 const runScript = path.join(import.meta.dirname, "..", "..", "bench", "run.js");
 const SCENARIO_S = "0.2";
@@ -42,10 +45,16 @@ describe("bench ingest", () => {
     for (const line of lines.slice(0, -1))
       assert.deepEqual(Object.keys(line), [...ingestKeys, "environment"]);
 
-    for (const kind of ["4 KiB batches, File", "64 KiB batches, File", "256 KiB batches, File"]) {
+    const named = "64 KiB batches, File, named producer";
+    for (const kind of [named, "4 KiB batches, File", "64 KiB batches, File", "256 KiB batches, File"]) {
       assert.deepEqual(measuredKeys(byName.get(`append ${kind}`)!), ingestKeys.slice(1), kind);
     }
-    for (const name of ["append one message a frame, File", "append one message awaited, File"]) {
+    const namedSingle = "append one message a frame in ready bytes, File, named producer";
+    for (const name of [
+      namedSingle,
+      "append one message a frame, File",
+      "append one message awaited, File",
+    ]) {
       assert.deepEqual(measuredKeys(byName.get(name)!), ingestKeys.slice(1), name);
     }
     const flushed = byName.get("append 64 KiB batches, File flushOnWrite");
@@ -63,6 +72,8 @@ describe("bench ingest", () => {
     const ratios = lines.at(-1)!;
     assert.equal(ratios.name, "ratios");
     assert.ok(Number(ratios["one_message_vs_sink"]) > 0);
+    assert.ok(Number(ratios["named_producer_vs_none"]) > 0);
+    assert.ok(Number(ratios["named_producer_vs_none_one_message"]) > 0);
     assert.ok(Number(ratios["awaited_vs_echo_p50"]) > 0);
     const environment = ratios["environment"] as Record<string, unknown>;
     assert.equal(environment["node"], process.version);
@@ -75,6 +86,78 @@ describe("bench ingest", () => {
       lines.map(({ name }) => name),
       ["idle, no streams"],
     );
+  });
+});
+
+describe("bench awaited", () => {
+  it("appends by the official client with the addon and without", async (t) => {
+    if (!existsSync(bindingsPath())) {
+      skipOrFail(t, "the native addon is not built: npm run build, with a compiler");
+      return;
+    }
+    const lines = await bench(t, "awaited", "--seconds", SCENARIO_S, "--case", "one awaited");
+    const [withAddon, without, ratios] = lines;
+    assert.equal(lines.length, 3);
+    for (const line of [withAddon!, without!]) {
+      for (const key of ["appends_per_s", "append_p50_us", "append_p99_us"]) {
+        assert.ok(Number(line[key]) > 0, `${line.name}: ${key}`);
+      }
+    }
+    assert.ok(Number(ratios?.["awaited_with_vs_without"]) > 0);
+  });
+});
+
+describe("bench attack", () => {
+  it("measures a good producer alone and under each attack", async (t) => {
+    const lines = await bench(t, "attack", "--seconds", SCENARIO_S, "--case", "paced");
+    assert.equal(lines.length, 6);
+    for (const line of lines) {
+      for (const key of [
+        "alone_messages_per_s",
+        "attacked_messages_per_s",
+        "attacked_vs_alone",
+        "tries_per_s",
+      ])
+        assert.ok(Number(line[key]) > 0, `${line.name}: ${key}`);
+    }
+    for (const refused of ["origin", "without the right", "oversize"]) {
+      const line = lines.find(({ name }) => name.includes(refused));
+      assert.ok(Number(line?.["answered_refusals"]) > 0, refused);
+    }
+  });
+});
+
+describe("bench recovery", () => {
+  it("starts an engine on stores of every shape, small ones here", async (t) => {
+    const lines = await bench(t, "recovery", "--seconds", SCENARIO_S);
+    assert.ok(lines.length >= 4);
+    for (const line of lines)
+      assert.ok(Number(line["ready_ms"]) > 0 && Number(line["rss_mib"]) > 0, line.name);
+    for (const key of ["kib_per_stream", "rss_kib_per_stream"])
+      assert.ok(typeof lines.at(-1)?.[key] === "number", key);
+  });
+});
+
+describe("bench seal", () => {
+  it("finds single messages small on the disk and written less than twice, whoever waits for each answer", async (t) => {
+    const [awaited, trickled] = await bench(t, "seal", "--seconds", SCENARIO_S, "--case", "one message");
+    assert.ok(Number(awaited?.["sealed_segments"]) >= 2);
+    assert.ok(Number(awaited?.["sealed_bytes_per_payload_byte"]) <= 0.35);
+    assert.ok(Number(awaited?.["write_amplification"]) <= 2);
+    assert.ok(Number(trickled?.["sealed_bytes_per_payload_byte"]) <= 0.35);
+  });
+});
+
+describe("bench python", () => {
+  it("measures every case of the Python client", async (t) => {
+    if (!requireProgram(t, "python3", "measure the Python client")) return;
+    const lines = await bench(t, "python", "--seconds", SCENARIO_S);
+    assert.equal(lines.length, 5);
+    for (const line of lines) {
+      for (const key of ["messages_per_s", "mib_per_s", "cpu_us_per_message"])
+        assert.ok(Number(line[key]) > 0, `${line.name}: ${key}`);
+      if (line.name.endsWith("timed")) assert.ok(Number(line["append_p99_us"]) > 0, line.name);
+    }
   });
 });
 
@@ -99,7 +182,7 @@ describe("bench run", () => {
   it("lists the benches, and refuses a name, a case or a number that it does not know", async (t) => {
     const help = await runProgram(t, [runScript, "--help"]);
     assert.equal(help.code, 0);
-    for (const name of ["ingest", "ring", "wire", "log", "framing"])
+    for (const name of ["ingest", "awaited", "recovery", "seal", "python", "ring", "wire", "log", "framing"])
       assert.match(help.stdout, new RegExp(`^  ${name} `, "m"));
     for (const args of [
       ["no-such"],

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, it, test } from "node:test";
-import type { MessageStreamInfo } from "../../src/core/stream-definition.ts";
+import type { StreamDescription } from "../../src/core/stream-description.ts";
 import { EngineProcess, temporaryDirectory } from "../support/engine-process.ts";
 import { runProgram } from "../support/program.ts";
 
@@ -73,6 +73,70 @@ test("the commands, with an engine that runs,", async (t) => {
     assert.deepEqual([code, stdout], [0, "first\nsecond\nthird\n"]);
   });
 
+  await t.test("create with every option, change some, and tell all of it", async () => {
+    const create =
+      "--max-size 33554432 --segment-size 1048576 --ttl 3600000 --strategy overwrite --kinesis k";
+    const created = await engine.run([
+      "streams",
+      "create",
+      "changed",
+      "--free-exported",
+      "--flush-on-write",
+      "--disabled",
+      ...create.split(" "),
+    ]);
+    assert.deepEqual([created.code, created.stdout, created.stderr], [0, "created changed\n", ""]);
+    await engine.run(["append", "changed"], "a\nb\n");
+    const update =
+      "--ttl none --no-flush-on-write --kinesis k --priority 2 --kinesis other --no-free-exported";
+    const updated = await engine.run(["streams", "update", "changed", ...update.split(" ")]);
+    assert.deepEqual([updated.code, updated.stdout, updated.stderr], [0, "updated changed\n", ""]);
+    const { stdout } = await engine.run(["streams", "describe", "changed", "--json"]);
+    const { definition, options, ledger } = JSON.parse(stdout) as StreamDescription;
+    const { exportDefinition, ...fields } = definition;
+    assert.deepEqual(fields, {
+      name: "changed",
+      maxSize: 33_554_432,
+      streamSegmentSize: 1_048_576,
+      strategyOnFull: 1,
+      persistence: 0,
+      flushOnWrite: false,
+    });
+    assert.deepEqual(
+      exportDefinition.kinesis.map(({ identifier, priority, disabled }) => [identifier, priority, disabled]),
+      [
+        ["kinesis-k", 2, true],
+        ["kinesis-other", 2, false],
+      ],
+    );
+    assert.deepEqual([options.freeExported, ledger.stored.messages], [false, 2]);
+    const text = await engine.run(["streams", "describe", "changed"]);
+    assert.match(text.stdout, /^account +stream +bytes +kinesis-k +bytes +kinesis-other +bytes$/m);
+    assert.match(text.stdout, /^appended +2 +2 B +2 +2 B +2 +2 B$/m);
+  });
+
+  await t.test(
+    "refuse an update that changes nothing, or what may not change, and leave the stream",
+    async () => {
+      await engine.run(["streams", "create", "fixed"]);
+      const nothing = await engine.run(["streams", "update", "fixed"]);
+      assert.deepEqual([nothing.code, nothing.stdout], [2, ""]);
+      assert.match(nothing.stderr, /nothing to change/);
+      const memory = await engine.run([
+        "streams",
+        "update",
+        "fixed",
+        "--persistence",
+        "memory",
+        "--free-exported",
+      ]);
+      assert.equal(memory.code, 1);
+      assert.match(memory.stderr, /^millrace: [^\n]*persistence cannot change\n$/);
+      const { stdout } = await engine.run(["streams", "describe", "fixed", "--json"]);
+      assert.deepEqual((JSON.parse(stdout) as StreamDescription).options, { freeExported: false });
+    },
+  );
+
   await t.test("end quietly when nobody reads their output any more", async () => {
     await engine.run(["streams", "create", "piped"]);
     await engine.run(["append", "piped"], "0123456789\n".repeat(100_000));
@@ -88,6 +152,7 @@ test("the commands, with an engine that runs,", async (t) => {
       ["read", "gone"],
       ["streams", "describe", "gone"],
       ["streams", "delete", "gone"],
+      ["streams", "update", "gone", "--flush-on-write"],
       ["append", "gone"],
     ]) {
       const { code, stdout, stderr } = await engine.run(args);
@@ -113,9 +178,9 @@ describe("the commands", () => {
 
     const again = await EngineProcess.start(t, { storeDirectory: engine.storeDirectory });
     const { stdout } = await again.run(["streams", "list"]);
-    assert.match(stdout, /^name +messages +size +persistence +exporters\nraw +0 +0 B +File +0\n$/);
+    assert.match(stdout, /^name +messages +size +persistence +exporters +state\nraw +0 +0 B +File +0 +ok\n$/);
     const described = await again.run(["streams", "describe", "raw", "--json"]);
-    const info = JSON.parse(described.stdout) as MessageStreamInfo;
+    const info = JSON.parse(described.stdout) as StreamDescription;
     assert.equal(info.definition.flushOnWrite, true);
     assert.equal(info.definition.maxSize, 33_554_432);
     assert.equal((await again.run(["streams", "delete", "raw"])).stdout, "deleted raw\n");

@@ -7,15 +7,49 @@ import { Command } from "commander";
 import { UsageError } from "../../src/cli/command-context.ts";
 import {
   buildDefinition,
+  changeDefinition,
+  namedOptions,
+  withChangeOptions,
   withDefinitionOptions,
+  type ChangeFlags,
   type DefinitionFlags,
 } from "../../src/cli/definition-options.ts";
+import { emptyExportDefinition, type StreamDefinition } from "../../src/core/stream-definition.ts";
 
 function build(...args: string[]) {
   const command = withDefinitionOptions(new Command("create")).exitOverride();
   command.configureOutput({ writeErr: () => undefined });
   command.parse(args, { from: "user" });
   return buildDefinition("raw", command.opts<DefinitionFlags>());
+}
+
+function flagsOf(...args: string[]): ChangeFlags {
+  const command = withChangeOptions(new Command("update")).exitOverride();
+  command.configureOutput({ writeErr: () => undefined });
+  command.parse(args, { from: "user" });
+  return command.opts<ChangeFlags>();
+}
+
+const present: StreamDefinition = {
+  name: "raw",
+  maxSize: 1_048_576,
+  streamSegmentSize: 65_536,
+  timeToLiveMillis: 60_000,
+  strategyOnFull: 1,
+  persistence: 0,
+  flushOnWrite: true,
+  exportDefinition: {
+    ...emptyExportDefinition,
+    http: [{ identifier: "web", uri: "http://x" }],
+    kinesis: [{ identifier: "mine", kinesisStreamName: "a", batchSize: 7 }],
+  },
+};
+
+/** What is left out is no key. */
+function withoutTimeToLive(): Omit<StreamDefinition, "timeToLiveMillis"> {
+  return Object.fromEntries(
+    Object.entries(present).filter(([key]) => key !== "timeToLiveMillis"),
+  ) as unknown as Omit<StreamDefinition, "timeToLiveMillis">;
 }
 
 function fileOf(t: TestContext, text: string): string {
@@ -91,5 +125,75 @@ describe("buildDefinition", () => {
     assert.throws(() => build("--definition", fileOf(t, "[]")), /not a JSON object/);
     assert.throws(() => build("--max-size", "1k"), { code: "commander.invalidArgument" });
     assert.throws(() => build("--strategy", "drop"), { code: "commander.invalidArgument" });
+  });
+});
+
+describe("changeDefinition", () => {
+  it("lets a segment size that nobody names follow a smaller maxSize", () => {
+    const { maxSize, streamSegmentSize } = changeDefinition(present, flagsOf("--max-size", "20000"));
+    assert.deepEqual([maxSize, streamSegmentSize], [20_000, 20_000]);
+    assert.equal(changeDefinition(present, flagsOf("--max-size", "2000000")).streamSegmentSize, 65_536);
+    // One that is named is the engine's to refuse.
+    const named = changeDefinition(present, flagsOf("--max-size", "20000", "--segment-size", "30000"));
+    assert.equal(named.streamSegmentSize, 30_000);
+  });
+
+  const change = (...args: string[]) => changeDefinition(present, flagsOf(...args));
+
+  it("keeps what no option names", () => {
+    assert.deepEqual(change(), present);
+    assert.deepEqual(change("--max-size", "2097152"), { ...present, maxSize: 2_097_152 });
+  });
+
+  it("takes back what an option said", () => {
+    const without = withoutTimeToLive();
+    assert.deepEqual(change("--ttl", "none", "--no-flush-on-write"), { ...without, flushOnWrite: false });
+    assert.deepEqual(change("--ttl", "90000"), { ...present, timeToLiveMillis: 90_000 });
+  });
+
+  it("changes the exporter of a Kinesis stream under the identifier that it has, and adds others", () => {
+    const { exportDefinition } = change(
+      "--kinesis",
+      "a",
+      "--kinesis",
+      "b",
+      "--disabled",
+      "--start-sequence",
+      "0",
+    );
+    assert.deepEqual(exportDefinition, {
+      ...present.exportDefinition,
+      kinesis: [
+        { identifier: "mine", kinesisStreamName: "a", batchSize: 7, disabled: true, startSequenceNumber: 0 },
+        { identifier: "kinesis-b", kinesisStreamName: "b", disabled: true, startSequenceNumber: 0 },
+      ],
+    });
+    const resumed = change("--kinesis", "a", "--no-disabled").exportDefinition;
+    assert.deepEqual(resumed?.kinesis?.[0]?.disabled, false);
+  });
+
+  it("removes exporters of any kind by their identifiers, and refuses one that is not there", () => {
+    const { exportDefinition } = change("--remove-exporter", "web", "--remove-exporter", "mine");
+    assert.deepEqual(exportDefinition, emptyExportDefinition);
+    assert.throws(() => change("--remove-exporter", "other"), UsageError);
+  });
+
+  it("puts a definition as JSON over the present one", (t) => {
+    const file = fileOf(t, JSON.stringify({ maxSize: 5, timeToLiveMillis: null, exportDefinition: {} }));
+    const without = withoutTimeToLive();
+    assert.deepEqual(change("--definition", file), {
+      ...without,
+      maxSize: 5,
+      streamSegmentSize: 5,
+      exportDefinition: {},
+    });
+  });
+});
+
+describe("namedOptions", () => {
+  it("names the options of ours that a flag gives, either way, and none otherwise", () => {
+    assert.equal(namedOptions(flagsOf()), undefined);
+    assert.deepEqual(namedOptions(flagsOf("--free-exported")), { freeExported: true });
+    assert.deepEqual(namedOptions(flagsOf("--no-free-exported")), { freeExported: false });
   });
 });

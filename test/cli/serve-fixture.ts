@@ -12,10 +12,17 @@ const startEngine: StartEngine = async ({ host, port, storeDirectory }) => {
     throw new MillraceError("STORE_LOCKED", `Cannot open the store ${storeDirectory}: in use`);
   const server = createServer().listen(port, host);
   await once(server, "listening");
+  if (behaviour === "renewed") {
+    // Signals reach their listeners in the order in which these were added: the command's comes first.
+    const heard = once(process, "SIGHUP");
+    process.kill(process.pid, "SIGHUP");
+    await heard;
+  }
   return {
     host,
     port: (server.address() as AddressInfo).port,
     storeDirectory,
+    reload: () => process.stderr.write("reloading\n"),
     close: async () => {
       process.stderr.write("closing\n");
       if (behaviour === "hang") return new Promise<never>(() => undefined);
@@ -27,7 +34,7 @@ const startEngine: StartEngine = async ({ host, port, storeDirectory }) => {
 };
 
 const context = {
-  machine: { env: process.env, homeDirectory: "/home/edge", cores: 2 },
+  machine: { env: process.env, homeDirectory: "/home/edge", cores: 2, memoryBytes: 2 ** 33 },
   stdin: process.stdin,
   stdout: process.stdout,
   stderr: process.stderr,

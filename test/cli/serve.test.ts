@@ -27,6 +27,17 @@ describe("serve", () => {
     });
   }
 
+  it("reads again what changed while the engine was starting, and on each SIGHUP", async (t) => {
+    const program = serve(t, "renewed");
+    await program.line("stdout", /ready/);
+    const again = program.line("stderr", /reloading/);
+    program.child.kill("SIGHUP");
+    await again;
+    program.child.kill("SIGTERM");
+    const { code, stderr } = await program.finished();
+    assert.deepEqual([code, stderr], [0, "reloading\nreloading\nclosing\nclosed\n"]);
+  });
+
   it("ends at once with 1 on the second signal", async (t) => {
     const program = serve(t, "hang", "--shutdown-ms", "600000");
     await program.line("stdout", /ready/);

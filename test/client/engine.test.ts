@@ -68,7 +68,7 @@ describe("MillraceClient and a running engine", { timeout: 120_000 }, () => {
     await producer.close();
   });
 
-  it("loses nothing when the engine is killed and started again, and tells what may be stored twice", async (t) => {
+  it("loses nothing and doubles nothing when the engine is killed and started again", async (t) => {
     const store = makeStore(t);
     const first = await startEngine(t, store);
     const client = await MillraceClient.connect({ url: `ws://127.0.0.1:${first.port}` });
@@ -96,12 +96,10 @@ describe("MillraceClient and a running engine", { timeout: 120_000 }, () => {
     }
     await producer.flush();
     await reading;
-    const { acknowledged, resent } = producer.counters;
-    assert.equal(acknowledged, total);
+    assert.equal(producer.counters.acknowledged, total);
     assert.equal(client.reconnects, 1);
-    assert.ok(received.length <= total + resent, `${received.length} received, ${resent} sent again`);
     assert.deepEqual(
-      [...new Set(received)],
+      received,
       Array.from({ length: total }, (_, index) => String(index)),
     );
   });

@@ -3,7 +3,7 @@ import { describe, it } from "node:test";
 import { isLoopback, loadSettings, type SettingSources } from "../../src/config/load-settings.ts";
 import { MillraceError } from "../../src/core/errors.ts";
 
-const bare: SettingSources = { env: {}, homeDirectory: "/home/edge", cores: 8 };
+const bare: SettingSources = { env: {}, homeDirectory: "/home/edge", cores: 8, memoryBytes: 2 ** 33 };
 
 function load(sources: Partial<SettingSources>) {
   return loadSettings({ ...bare, ...sources });
@@ -52,6 +52,18 @@ describe("loadSettings, defaults", () => {
     );
     assert.equal(workersOf(4, "auto"), 2);
     assert.equal(workersOf(4, "7"), 7);
+  });
+
+  it("gives streams in memory a quarter of it, at most 1 GiB, and a number as it is", () => {
+    const bytesOf = (memoryBytes: number, text?: string) =>
+      load({ memoryBytes, env: text === undefined ? {} : { MILLRACE_MEMORY_STREAM_BYTES_MAX: text } })
+        .settings.memoryStreamBytesMax;
+    assert.deepEqual(
+      [2 ** 20, 2 ** 29, 2 ** 32, 2 ** 36].map((memoryBytes) => bytesOf(memoryBytes)),
+      [2 ** 20, 2 ** 27, 2 ** 30, 2 ** 30],
+    );
+    assert.equal(bytesOf(2 ** 29, "auto"), 2 ** 27);
+    assert.equal(bytesOf(2 ** 29, "3000000"), 3_000_000);
   });
 
   it("gives settings that nobody can change", () => {
@@ -164,9 +176,13 @@ describe("loadSettings, notices", () => {
   });
 
   it("points out a variable of ours that is no setting", () => {
-    assert.deepEqual(load({ env: { MILLRACE_SYNC_BYTE: "1", MILLRACE_TEST_NODE_22: "x" } }).notices, [
-      "MILLRACE_SYNC_BYTE has no effect: there is no such setting",
-    ]);
+    const env = {
+      MILLRACE_SYNC_BYTE: "1",
+      MILLRACE_TEST_NODE_22: "x",
+      MILLRACE_TOKEN: "y",
+      MILLRACE_URL: "z",
+    };
+    assert.deepEqual(load({ env }).notices, ["MILLRACE_SYNC_BYTE has no effect: there is no such setting"]);
   });
 });
 

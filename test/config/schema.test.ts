@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { describeSettings } from "../../src/config/describe-settings.ts";
 import { fileKeyOf, flagOf, rowOf, settingKeys } from "../../src/config/schema.ts";
 
-const machine = { env: {}, homeDirectory: "/home/edge", cores: 4 };
+const machine = { env: {}, homeDirectory: "/home/edge", cores: 4, memoryBytes: 2 ** 33 };
 
 describe("settingRows", () => {
   it("gives each setting a variable, a flag and a file key of its own", () => {

@@ -1,98 +1,17 @@
 import assert from "node:assert/strict";
-import { createRequire } from "node:module";
-import { test, type TestContext } from "node:test";
+import { readdirSync, rmSync } from "node:fs";
+import { test } from "node:test";
 import { EngineProcess } from "../support/engine-process.ts";
-
-/** What this test uses of `aws-greengrass-core-sdk`, which has no types. */
-interface Built {
-  withName(name: string): Built;
-  withMaxSize(bytes: number): Built;
-  withStrategyOnFull(strategy: unknown): Built;
-  withDesiredStartSequenceNumber(sequence: number): Built;
-  withMinMessageCount(count: number): Built;
-  withMaxMessageCount(count: number): Built;
-  withReadTimeoutMillis(ms: number): Built;
-}
-interface OfficialMessage {
-  readonly streamName: string;
-  readonly sequenceNumber: number;
-  readonly ingestTime: number;
-  readonly payload: Buffer;
-}
-interface OfficialClient {
-  createMessageStream(definition: Built): Promise<void>;
-  updateMessageStream(definition: Built): Promise<void>;
-  deleteMessageStream(name: string): Promise<void>;
-  appendMessage(name: string, payload: Buffer): Promise<number>;
-  readMessages(name: string, options?: Built): Promise<OfficialMessage[]>;
-  listStreams(): Promise<string[]>;
-  describeMessageStream(name: string): Promise<{
-    definition: { name: string; maxSize: number; streamSegmentSize: number; persistence: unknown };
-    storageStatus: { oldestSequenceNumber: number; newestSequenceNumber: number; totalBytes: number };
-    exportStatuses: unknown[];
-  }>;
-  close(): void;
-  /** Called by the constructor, which leaves its promise to nobody. */
-  __connect(): Promise<void>;
-}
-interface OfficialModule {
-  StreamManagerClient: new (options: object) => OfficialClient;
-  MessageStreamDefinition: new () => Built;
-  ReadMessagesOptions: new () => Built;
-  StrategyOnFull: { RejectNewData: unknown; OverwriteOldestData: unknown };
-}
+import {
+  type Built,
+  connectOfficial,
+  definition,
+  type OfficialClient,
+  refuses,
+  sdk,
+} from "../support/official-sdk.ts";
 
 const timeout = 60_000;
-const sdk = createRequire(import.meta.url)("aws-greengrass-core-sdk/stream-manager") as OfficialModule;
-const silent = { error: ignore, info: ignore, debug: ignore, warn: ignore };
-
-function ignore(): void {
-  // The client would print every frame.
-}
-
-/** Connects the unmodified client; the token goes the way it goes on a Greengrass core. */
-async function connectOfficial(
-  t: TestContext,
-  engine: { readonly port: number; readonly token: string | undefined },
-): Promise<OfficialClient> {
-  // An empty variable counts as none.
-  process.env["AWS_CONTAINER_AUTHORIZATION_TOKEN"] = engine.token ?? "";
-  let client: OfficialClient | undefined;
-  await new Promise<void>((resolve, reject) => {
-    client = new RefusableClient({
-      port: engine.port,
-      logger: silent,
-      onConnectCb: resolve,
-      onErrorCb: reject,
-    });
-  });
-  t.after(() => client?.close());
-  return client!;
-}
-
-/** The client as it is; a refusal ends in `onErrorCb` and not, a second time, as an unhandled rejection. */
-class RefusableClient extends sdk.StreamManagerClient {
-  override __connect(): Promise<void> {
-    const connecting = super.__connect();
-    connecting.catch(ignore);
-    return connecting;
-  }
-}
-
-function definition(name: string): Built {
-  return new sdk.MessageStreamDefinition()
-    .withName(name)
-    .withStrategyOnFull(sdk.StrategyOnFull.RejectNewData);
-}
-
-/** The client's own exception of this kind, with a text that a program may look for. */
-async function refuses(call: Promise<unknown>, name: string, text: RegExp): Promise<void> {
-  await assert.rejects(call, (error: Error) => {
-    assert.equal(error.constructor.name, name, error.message);
-    assert.match(error.message, text);
-    return true;
-  });
-}
 
 test("the official Node.js client, unchanged,", { timeout }, async (t) => {
   const engine = await EngineProcess.start(t);
@@ -209,12 +128,8 @@ test("the official Node.js client, unchanged,", { timeout }, async (t) => {
       "InvalidRequestException",
       /"bytes" already exists/,
     );
-    await refuses(
-      client.updateMessageStream(definition("bytes").withMaxSize(536_870_912)),
-      "UpdateFailedException",
-      /update/i,
-    );
     for (const call of [
+      () => client.updateMessageStream(definition("nope")),
       () => client.deleteMessageStream("nope"),
       () => client.describeMessageStream("nope"),
       () => client.readMessages("nope"),
@@ -232,6 +147,59 @@ test("the official Node.js client, unchanged,", { timeout }, async (t) => {
     await refuses(client.appendMessage("small", payload), "InvalidRequestException", /is full/);
   });
 
+  await t.test("updates a stream as the documentation shows: describe, change, update", async () => {
+    const exporter = (identifier: string): Built =>
+      new sdk.KinesisConfig().withIdentifier(identifier).withKinesisStreamName("k").withDisabled(true);
+    const exportsOf = (...exporters: readonly Built[]): Built =>
+      new sdk.ExportDefinition().withKinesis(exporters);
+    await client.createMessageStream(
+      definition("updated")
+        .withTimeToLiveMillis(60_000)
+        .withExportDefinition(exportsOf(exporter("a"))),
+    );
+    await client.appendMessage("updated", Buffer.from("x".repeat(1000)));
+    const { definition: present } = await client.describeMessageStream("updated");
+    await client.updateMessageStream(
+      present
+        .withMaxSize(33_554_432)
+        .withStreamSegmentSize(1_048_576)
+        .withTimeToLiveMillis(null)
+        .withFlushOnWrite(true)
+        .withStrategyOnFull(sdk.StrategyOnFull.OverwriteOldestData)
+        .withExportDefinition(exportsOf(exporter("b"), exporter("a"))),
+    );
+    const { definition: changed, exportStatuses } = await client.describeMessageStream("updated");
+    assert.deepEqual(
+      [changed.maxSize, changed.streamSegmentSize, changed.timeToLiveMillis, changed.flushOnWrite],
+      [33_554_432, 1_048_576, null, true],
+    );
+    assert.deepEqual(
+      exportStatuses.map(({ exportConfigIdentifier }) => exportConfigIdentifier),
+      ["b", "a"],
+    );
+    assert.equal(await client.appendMessage("updated", Buffer.from("y")), 1);
+  });
+
+  await t.test("is told what an update may not do", async () => {
+    const update = (): Built => definition("updated").withStreamSegmentSize(1024);
+    await refuses(
+      client.updateMessageStream(update().withPersistence(sdk.Persistence.Memory)),
+      "UpdateNotAllowedException",
+      /persistence cannot change/,
+    );
+    await refuses(
+      client.updateMessageStream(update().withMaxSize(1024)),
+      "UpdateFailedException",
+      /1024 is below the 1049 bytes that it holds/,
+    );
+    await refuses(
+      client.updateMessageStream(definition("updated").withMaxSize(1_048_576)),
+      "InvalidRequestException",
+      /streamSegmentSize is 16777216, above/,
+    );
+    assert.equal((await client.describeMessageStream("updated")).definition.maxSize, 33_554_432);
+  });
+
   await t.test("deletes, and a stream of the same name begins again", async () => {
     await client.deleteMessageStream("bytes");
     await refuses(client.appendMessage("bytes", Buffer.from("x")), "ResourceNotFoundException", /bytes/);
@@ -246,6 +214,8 @@ test("the official Node.js client, unchanged,", { timeout }, async (t) => {
     const [message] = await later.readMessages("bytes");
     assert.equal(message?.payload.toString(), "new");
     assert.equal(await later.appendMessage("parallel", Buffer.from("x")), 500);
+    const { definition: updated } = await later.describeMessageStream("updated");
+    assert.deepEqual([updated.maxSize, updated.flushOnWrite], [33_554_432, true]);
   });
 });
 
@@ -259,8 +229,63 @@ test("the official Node.js client is refused without the token and with another"
   }
 });
 
+test(
+  "the official Node.js client does what its token allows, and is told of the rest",
+  { timeout },
+  async (t) => {
+    const engine = await EngineProcess.start(t);
+    const owner = await connectOfficial(t, engine);
+    for (const name of ["cam-1", "mic"]) await owner.createMessageStream(definition(name));
+    const make = ["tokens", "create", "camera", "--append", "cam-*", "--manage", "tmp-*"];
+    const token = (await engine.run(make)).stdout.trim();
+    const { port } = engine;
+    let client: OfficialClient | undefined;
+    while (client === undefined) client = await connectOfficial(t, { port, token }).catch(() => undefined);
+    assert.equal(await client.appendMessage("cam-1", Buffer.from("a")), 0);
+    assert.equal((await client.describeMessageStream("cam-1")).storageStatus.newestSequenceNumber, 0);
+    await client.createMessageStream(definition("tmp-1"));
+    assert.deepEqual((await client.listStreams()).sort(), ["cam-1", "tmp-1"]);
+    const refused = "UnauthorizedException";
+    await refuses(client.readMessages("cam-1"), refused, /may not read stream "cam-1"/);
+    await refuses(client.appendMessage("mic", Buffer.from("a")), refused, /may not append to stream "mic"/);
+    await refuses(client.appendMessage("tmp-1", Buffer.from("a")), refused, /may not append/);
+    await refuses(client.describeMessageStream("mic"), refused, /has no right on stream "mic"/);
+    await refuses(client.createMessageStream(definition("cam-2")), refused, /may not manage/);
+    await refuses(client.updateMessageStream(definition("cam-1")), refused, /may not manage/);
+    await refuses(client.deleteMessageStream("cam-1"), refused, /may not manage/);
+    await client.deleteMessageStream("tmp-1");
+  },
+);
+
 test("the official Node.js client needs no token where authentication is off", { timeout }, async (t) => {
   const { port } = await EngineProcess.start(t, { env: { STREAM_MANAGER_AUTHENTICATE_CLIENT: "false" } });
   const client = await connectOfficial(t, { port, token: undefined });
   assert.deepEqual(await client.listStreams(), []);
 });
+
+test(
+  "the official Node.js client is told that storage takes no writes (RELIABILITY A7)",
+  { timeout },
+  async (t) => {
+    const engine = await EngineProcess.start(t);
+    const client = await connectOfficial(t, engine);
+    await client.createMessageStream(definition("broken").withStreamSegmentSize(1024));
+    const payload = Buffer.alloc(2000);
+    assert.equal(await client.appendMessage("broken", payload), 0);
+    // No new segment can be made where there is no directory.
+    const streams = `${engine.storeDirectory}/store/streams`;
+    for (const name of readdirSync(streams)) rmSync(`${streams}/${name}`, { recursive: true });
+    for (let tries = 0; tries < 4; tries++) {
+      await refuses(client.appendMessage("broken", payload), "UnknownFailureException", /^rejected: /);
+    }
+    await refuses(
+      client.updateMessageStream(definition("broken").withMaxSize(536_870_912)),
+      "UnknownFailureException",
+      /^rejected: Cannot update stream "broken": the stream's files are not where they were/,
+    );
+    const { storageStatus } = await client.describeMessageStream("broken");
+    assert.equal(storageStatus.newestSequenceNumber, 0);
+    const { stdout } = await engine.run(["streams", "describe", "broken"]);
+    assert.match(stdout, /^state +fenced: the stream's files are not where they were/m);
+  },
+);

@@ -1,8 +1,11 @@
 import { once } from "node:events";
 import type { TestContext } from "node:test";
 import type { Worker } from "node:worker_threads";
+import { type Principal, fullRights } from "../../src/core/access-rights.ts";
 import { systemClock } from "../../src/core/clock.ts";
+import type { StreamDescription } from "../../src/core/stream-description.ts";
 import { StatusCode } from "../../src/core/status-code.ts";
+import { STREAM_START } from "../../src/core/stream-ledger.ts";
 import { systemRandom } from "../../src/core/random.ts";
 import type { ClientSession } from "../../src/engine/client-session.ts";
 import { Engine } from "../../src/engine/engine.ts";
@@ -14,6 +17,12 @@ import { encodeAppendBatch } from "../../src/wire/append-batch-layout.ts";
 import { decodeOpenStreamResult, encodeOpenStream } from "../../src/wire/open-stream-layout.ts";
 import { Operation } from "../../src/wire/operation.ts";
 import { type Reply, findRequestId } from "../../src/wire/reply.ts";
+import {
+  type StreamDocumentOperation,
+  type StreamDocumentResult,
+  decodeStreamDocumentResult,
+  encodeStreamDocumentRequest,
+} from "../../src/wire/stream-document-layout.ts";
 import { officialDecoders } from "../support/golden-frames.ts";
 import { temporaryDirectory } from "../support/engine-process.ts";
 
@@ -27,6 +36,7 @@ export interface AppendAnswer {
 export class TestSession implements ClientSession {
   static #nextId = 1;
   readonly id = TestSession.#nextId++;
+  readonly principal: Principal;
   readonly protocolVersion = "1.1.0";
   readonly pauses = new Set<string>();
   readonly isOpen = true;
@@ -36,8 +46,9 @@ export class TestSession implements ClientSession {
   readonly #appends = new Map<number, (answer: AppendAnswer) => void>();
   #nextRequestId = 1;
 
-  constructor(engine: Engine) {
+  constructor(engine: Engine, principal: Principal = { name: "owner", rights: fullRights }) {
     this.#engine = engine;
+    this.principal = principal;
     engine.onOpen(this);
   }
 
@@ -50,10 +61,7 @@ export class TestSession implements ClientSession {
       });
       return;
     }
-    const requestId =
-      bytes[0] === Operation.OpenStreamResult
-        ? String(decodeOpenStreamResult(bytes).requestId)
-        : (findRequestId(bytes) ?? "");
+    const requestId = requestIdOf(bytes);
     const reply = this.#replies.get(requestId);
     this.#replies.delete(requestId);
     reply?.(bytes);
@@ -90,20 +98,61 @@ export class TestSession implements ClientSession {
     }
   }
 
-  append(handle: number, messages: readonly string[]): Promise<AppendAnswer> {
+  /** A request about a stream by a document. */
+  async askDocument(
+    operation: StreamDocumentOperation,
+    name: string,
+    document = "",
+  ): Promise<StreamDocumentResult> {
+    const requestId = this.#nextRequestId++;
+    const request = encodeStreamDocumentRequest(operation, { requestId, name, document });
+    return decodeStreamDocumentResult(await this.#ask(String(requestId), request));
+  }
+
+  async describeStream(name: string): Promise<StreamDescription> {
+    const { status, errorMessage, document } = await this.askDocument(Operation.DescribeStream, name);
+    if (status !== StatusCode.Success) throw new Error(errorMessage);
+    return JSON.parse(document) as StreamDescription;
+  }
+
+  append(
+    handle: number,
+    messages: readonly string[],
+    producer?: { readonly id: number; readonly sequence: number },
+  ): Promise<AppendAnswer> {
     const requestId = this.#nextRequestId++;
     const payloads = messages.map((message) => Buffer.from(message));
+    const batch = { handle, requestId, messages: payloads, ...(producer && { producer }) };
     return new Promise((resolve) => {
       this.#appends.set(requestId, resolve);
-      this.#engine.onFrame(this, encodeAppendBatch({ handle, requestId, messages: payloads }));
+      this.#receive(encodeAppendBatch(batch));
     });
+  }
+
+  /** As over a socket, whose buffer has other bytes when the call returns. */
+  #receive(frame: Uint8Array): void {
+    this.#engine.onFrame(this, frame);
+    frame.fill(0xff);
   }
 
   #ask(requestId: string, frame: Uint8Array): Promise<Buffer> {
     return new Promise((resolve) => {
       this.#replies.set(requestId, resolve);
-      this.#engine.onFrame(this, frame);
+      this.#receive(frame);
     });
+  }
+}
+
+function requestIdOf(frame: Buffer): string {
+  switch (frame[0]) {
+    case Operation.OpenStreamResult:
+      return String(decodeOpenStreamResult(frame).requestId);
+    case Operation.DescribeStreamResult:
+    case Operation.ConfigureStreamResult:
+    case Operation.CreateStreamResult:
+      return String(decodeStreamDocumentResult(frame).requestId);
+    default:
+      return findRequestId(frame) ?? "";
   }
 }
 
@@ -119,7 +168,12 @@ export interface TestEngine {
 /** The engine with real workers on a real store, without a port and without exports. */
 export async function startTestEngine(
   t: TestContext,
-  options: { storeDirectory?: string; workerCountMax?: number; ringBytes?: number } = {},
+  options: {
+    storeDirectory?: string;
+    workerCountMax?: number;
+    ringBytes?: number;
+    memoryStreamBytesMax?: number;
+  } = {},
 ): Promise<TestEngine> {
   const storeDirectory = options.storeDirectory ?? `${temporaryDirectory(t)}/store`;
   const workers: Worker[] = [];
@@ -139,19 +193,25 @@ export async function startTestEngine(
     workerCountMax: options.workerCountMax ?? 1,
     ringBytes: options.ringBytes ?? 4 * 1024 * 1024,
     worker: {
+      storeDirectory,
       epoch,
       blockBytes: 64 * 1024,
       syncIntervalMs: 100,
       syncBytes: 4 * 1024 * 1024,
       commitAlignBytes: 4096,
+      diskFreeMinBytes: 0,
+      memoryStreamBytesMax: options.memoryStreamBytesMax ?? 2 ** 30,
     },
     exports: {
       addStream: () => undefined,
+      updateStream: () => undefined,
       removeStream: () => Promise.resolve(),
       onProgress: () => undefined,
       statuses: () => [],
+      durablePosition: () => undefined,
+      ledgers: () => [],
     },
-    exportedEndSequence: () => 0,
+    exportedEnd: () => STREAM_START,
   });
   t.after(() => engine.workers.terminate());
   await engine.recover(contents);

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { isBalanced, LossReason, newCursor, type CursorRecord } from "../../src/export/cursor-layout.ts";
+import { LossReason } from "../../src/core/stream-ledger.ts";
+import { isBalanced, newCursor, type CursorRecord } from "../../src/export/cursor-layout.ts";
 import { nextGroup, settle, type PendingBatch, type Settled } from "../../src/export/delivery.ts";
 import type { SendOutcome } from "../../src/export/destinations/destination.ts";
 import { testSeed } from "../support/seeded-random.ts";
@@ -13,7 +14,15 @@ function batchOf(count: number, from = 0): PendingBatch {
     fate: "waiting" as const,
     refusals: 0,
   }));
-  return { endSequence: from + count, entries, gaps: [], suspects: 0, anyAccepted: false };
+  const end = { sequence: from + count, payloadOffset: 10 * (from + count) };
+  return { end, entries, gaps: [], suspects: 0, anyAccepted: false };
+}
+
+/** A cursor before which everything was exported, 10 bytes each. */
+function cursorAt(position: number): CursorRecord {
+  const fresh = newCursor(0);
+  const exported = { messages: position, payloadBytes: 10 * position };
+  return { ...fresh, position, payloadOffset: 10 * position, accounts: { ...fresh.accounts, exported } };
 }
 
 function answer(settled: Pick<Settled, "cursor" | "pending">, outcome: SendOutcome): Settled {
@@ -35,7 +44,7 @@ test("settle moves the cursor to the first failed message and keeps exactly the 
     { kind: "answered", failed: [2, 4], error: "x" },
   );
   assert.equal(first.cursor.position, 2);
-  assert.equal(first.cursor.exportedMessages, 2);
+  assert.equal(first.cursor.accounts.exported.messages, 2);
   assert.deepEqual(sequences(first.pending), [2, 4]);
   const second = answer(first, { kind: "answered", failed: [1], error: "x" });
   assert.equal(second.cursor.position, 4);
@@ -43,8 +52,8 @@ test("settle moves the cursor to the first failed message and keeps exactly the 
   const third = answer(second, accepted);
   assert.equal(third.pending, undefined);
   assert.deepEqual(
-    [third.cursor.position, third.cursor.exportedMessages, third.cursor.exportedBytes],
-    [6, 6, 60],
+    [third.cursor.position, third.cursor.payloadOffset, third.cursor.accounts.exported],
+    [6, 60, { messages: 6, payloadBytes: 60 }],
   );
 });
 
@@ -56,7 +65,7 @@ test("settle leaves the account alone after a failure and has an untouched batch
     timedOut: false,
     error: "x",
   };
-  const cursor = newCursor(3);
+  const cursor = cursorAt(3);
   assert.deepEqual(answer({ cursor, pending: batchOf(2, 3) }, failure), {
     cursor,
     pending: undefined,
@@ -80,10 +89,17 @@ test("settle isolates any one refused message of 500 in at most 14 extra request
     }
     assert.deepEqual(aside, [poison]);
     assert.equal(state.cursor.position, 500);
-    assert.equal(state.cursor.exportedMessages, 499);
-    assert.equal(state.cursor.setAsideMessages, 1);
+    assert.deepEqual(state.cursor.accounts.exported, { messages: 499, payloadBytes: 4990 });
+    assert.deepEqual(state.cursor.accounts.setAside, { messages: 1, payloadBytes: 10 });
     assert.deepEqual(state.cursor.ranges, [
-      { from: poison, to: poison + 1, reason: LossReason.SetAside, timeMs: 7 },
+      {
+        reason: LossReason.SetAside,
+        fromSequence: poison,
+        toSequence: poison + 1,
+        fromPayloadOffset: 10 * poison,
+        toPayloadOffset: 10 * poison + 10,
+        timeMs: 7,
+      },
     ]);
     assert.ok(calls - 1 <= 14, `${calls - 1} extra requests for message ${poison}`);
   }
@@ -110,7 +126,7 @@ test("settle accounts for every message exactly once, whatever the destination a
       fc.array(step, { maxLength: 40 }),
       fc.uniqueArray(fc.nat(11), { maxLength: 3 }),
       (count, steps, poison) => {
-        let cursor: CursorRecord = newCursor(5);
+        let cursor: CursorRecord = cursorAt(5);
         let pending: PendingBatch | undefined = batchOf(count, 5);
         const stored = new Set<number>();
         const aside = new Set<number>();

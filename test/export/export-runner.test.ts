@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { test, type TestContext } from "node:test";
 import { systemClock } from "../../src/core/clock.ts";
-import { newCursor } from "../../src/export/cursor-layout.ts";
+import { newCursor, type CursorRecord } from "../../src/export/cursor-layout.ts";
 import type { Destination, SendOutcome } from "../../src/export/destinations/destination.ts";
 import type { BatchResult, BatchTask } from "../../src/export/export-channel.ts";
 import { ExportRunner } from "../../src/export/export-runner.ts";
@@ -29,13 +29,13 @@ class RecordingDestination implements Destination {
   }
 }
 
-/** Fails the writes of files whose path ends with `suffix`. */
-function failingWrites(suffix: string): Storage {
+/** Fails the writes of files with `part` in their path. */
+function failingWrites(part: string): Storage {
   return {
     ...fileStorage,
     open(filePath, mode) {
       const file = fileStorage.open(filePath, mode);
-      if (!filePath.endsWith(suffix)) return file;
+      if (!filePath.includes(part)) return file;
       file.write = () => {
         throw Object.assign(new Error("EIO: write"), { code: "EIO" });
       };
@@ -69,14 +69,16 @@ async function setUp(t: TestContext, storage: Storage = fileStorage) {
     streamDirectory: directory,
     exporterId: "ab",
     destination: { kind: "kinesis", kinesisStreamName: "target" },
+    start: undefined,
     cursor: newCursor(0),
     pending: undefined,
-    oldestSequence: progress.oldestSequence,
-    syncedEndSequence: progress.syncedEndSequence,
+    oldest: { sequence: progress.oldestSequence, payloadOffset: progress.oldestPayloadOffset },
+    syncedEnd: { sequence: progress.syncedEndSequence, payloadOffset: progress.syncedEndPayloadOffset },
+    drops: [],
     messageCountMax: 10,
     requestBytesMax: 1e6,
     acceptsGaps: false,
-    cursorSlot: 0,
+    syncedSlot: undefined,
     syncAfterMs: undefined,
     memory: undefined,
   };
@@ -106,7 +108,6 @@ test("ExportRunner that dies between acceptance and cursor write repeats one bat
   const { cursor: onDisk } = first;
   const dying = await setUp(t, failingWrites(".cursor"));
   const accepted = await runBatch(dying.makeRunner(), { ...task, exporterId: "cd", cursor: onDisk });
-  assert.equal(accepted.cursorWritten, false);
   assert.match(accepted.cursorError, /EIO/);
   const restarted = await runBatch(makeRunner(), { ...task, cursor: onDisk });
   assert.deepEqual(dying.destination.sent, [numbered(10, 10)]);
@@ -124,28 +125,46 @@ test("ExportRunner passes what it could not write on, so that the running proces
 
 test("ExportRunner sends nothing beyond the synced end", async (t) => {
   const { makeRunner, destination, task } = await setUp(t);
-  const result = await runBatch(makeRunner(), { ...task, syncedEndSequence: 4 });
+  const result = await runBatch(makeRunner(), { ...task, syncedEnd: { sequence: 4, payloadOffset: 36 } });
   assert.equal(result.cursor.position, 4);
   assert.deepEqual(destination.sent, [numbered(4)]);
 });
 
 test("ExportRunner does not pass messages that it cannot find before it is told that they are gone", async (t) => {
   const { makeRunner, destination, task } = await setUp(t);
-  const beyond = { ...task, cursor: newCursor(25), syncedEndSequence: 40 };
+  const exported = { messages: 25, payloadBytes: task.syncedEnd.payloadOffset };
+  const atEnd: CursorRecord = {
+    ...newCursor(0),
+    position: 25,
+    payloadOffset: exported.payloadBytes,
+    accounts: { ...newCursor(0).accounts, exported },
+  };
+  const beyond = {
+    ...task,
+    cursor: atEnd,
+    syncedEnd: { sequence: 40, payloadOffset: exported.payloadBytes + 333 },
+  };
   const looked = await runBatch(makeRunner(), beyond);
   assert.equal(looked.outcome.kind, "gap");
   assert.equal(looked.cursor.position, 25);
   const passed = await runBatch(makeRunner(), { ...beyond, acceptsGaps: true });
   assert.equal(passed.outcome.kind, "passed");
   assert.equal(passed.cursor.position, 40);
-  assert.equal(passed.cursor.corruptMessages, 15);
+  assert.deepEqual(passed.cursor.accounts.damaged, { messages: 15, payloadBytes: 333 });
   assert.deepEqual(destination.sent, []);
 });
 
-test("ExportRunner syncs what stood in the slot before it writes to the other one", async (t) => {
+test("ExportRunner has the first cursor of a process on the medium, and syncs a later one when it is due", async (t) => {
   const { makeRunner, task } = await setUp(t);
   const first = await runBatch(makeRunner(), task);
-  assert.deepEqual([first.cursorSynced, first.cursorWritten], [false, true]);
-  const second = await runBatch(makeRunner(), { ...task, cursor: first.cursor, syncAfterMs: 0 });
-  assert.deepEqual([second.cursorSynced, second.cursorWritten], [true, true]);
+  assert.equal(first.file?.isSynced, true);
+  assert.equal(first.file.durable?.position, 10);
+  const { syncedSlot } = first.file;
+  const second = await runBatch(makeRunner(), { ...task, cursor: first.cursor, syncedSlot });
+  assert.deepEqual(second.file, { syncedSlot, durable: undefined, isSynced: false });
+  const due = { ...task, cursor: second.cursor, syncedSlot, syncAfterMs: 0 };
+  const third = await runBatch(makeRunner(), due);
+  assert.equal(third.file?.durable?.position, 20);
+  assert.notEqual(third.file.syncedSlot, syncedSlot);
+  assert.equal(third.file.isSynced, false);
 });

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { crc32 } from "node:zlib";
 
 import {
   type BlockHeader,
@@ -10,6 +11,7 @@ import {
   paddingBytes,
 } from "../../src/log/block-layout.ts";
 import {
+  blockSeed,
   decodeSegmentHeader,
   encodeSegmentHeader,
   formatSegmentName,
@@ -23,15 +25,21 @@ const segment: SegmentHeader = {
   streamId: Buffer.alloc(16, 0xa1),
   segmentId,
   baseSequence: 2 ** 40 + 5,
+  basePayloadOffset: 2 ** 41 + 6,
   generation: 3,
   epoch: 9,
   createdMs: 1_700_000_000_123,
   clockEra: 1,
+  rewritten: undefined,
+  ageMs: 2 ** 36 + 7,
+  runMs: 2 ** 34 + 3,
+  reference: { stampMs: 1_600_000_000_123, ageMs: 2 ** 35 + 1 },
   predecessor: {
     segmentId: Buffer.alloc(16, 0xb2),
     baseSequence: 77,
     endSequence: 2 ** 40 + 5,
     endBytes: 16384,
+    endPayloadOffset: 2 ** 41 + 4,
   },
 };
 
@@ -42,12 +50,16 @@ const block: BlockHeader = {
   storedCrc: 0x11223344,
   rawCrc: 0xfedcba98,
   firstSequence: 2 ** 33 + 1,
+  payloadOffset: 2 ** 42 + 3,
   messageCount: 1500,
   firstIngestMs: 1_700_000_000_000,
   lastIngestMs: 1_700_000_000_250,
   epoch: 9,
   syncedPosition: 2 ** 34,
-  clockEra: 0,
+  ageDeltaMs: 2 ** 31 + 9,
+  isAgeProven: true,
+  isStampProven: false,
+  runMs: 0,
   runs: [
     { messageCount: 1000, ingestMs: 1_700_000_000_000 },
     { messageCount: 500, ingestMs: 1_700_000_000_250, producer: { id: 2 ** 50, sequence: 12 } },
@@ -59,15 +71,24 @@ describe("segment header", () => {
   it("has this form", () => {
     const area = encodeSegmentHeader(segment);
     assert.equal(
-      area.subarray(0, 124).toString("hex"),
-      "5a2a4d18f80700004d5253477b9d9fd90100010009000000" +
+      area.subarray(0, 184).toString("hex"),
+      "5a2a4d18f80700004d525347fbe9b9040100010009000000" +
         "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1" +
         "00112233445566778899aabbccddeeff" +
         "05000000000100007b68e5cf8b010000" +
         "4d00000000000000b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2" +
         "050000000001000000400000000000000300000001000000" +
-        "00000000",
+        "0600000000020000040000000002000000000000000000000000000000000000" +
+        "070000001000000003000000040000007b806e87740100000100000008000000",
     );
+  });
+
+  it("of a rewritten segment says where it ends", () => {
+    const rewritten = { endSequence: 2 ** 41, endPayloadOffset: 2 ** 45 };
+    const area = encodeSegmentHeader({ ...segment, rewritten });
+    assert.equal(area.subarray(16, 20).toString("hex"), "01000300");
+    assert.equal(area.subarray(136, 152).toString("hex"), "00000000000200000000000000200000");
+    assert.deepEqual(decodeSegmentHeader(area), { ...segment, rewritten });
   });
 
   it("round-trips, and stands twice so that either copy is enough", () => {
@@ -109,13 +130,14 @@ describe("block header", () => {
   it("has this form", () => {
     assert.equal(
       bytes.toString("hex"),
-      "5b2a4d18640000004d52424b086ef8cf70110100" +
+      "5b2a4d185c0000004d52424bf1aaacad70110100" +
         "90d0030044332211" +
-        "98badcfe0100000002000000dc0500000100020000" +
+        "98badcfe0100000002000000dc0500000104020000" +
         "68e5cf8b010000fa000000" +
-        "09000000000000000400000000000000" +
-        "e803000000000000" +
-        "f4010080fa00000000000000000004000c00000000000000",
+        "0900000000000000040000000900008003000000" +
+        "00040000" +
+        "a01f00" +
+        "d10ffa0180808080808080020c",
     );
   });
 
@@ -155,9 +177,72 @@ describe("block header", () => {
     }
   });
 
-  it("costs at most 100 bytes for a block of plain batches", () => {
-    const plain = { ...block, runs: [{ messageCount: 1500, ingestMs: block.firstIngestMs }] };
-    assert.ok(encodeBlockHeader(plain, segmentId, position).length <= 100);
+  it("costs 86 bytes for a block of one batch", () => {
+    const plain = { ...block, messageCount: 1, runs: [{ messageCount: 1, ingestMs: block.firstIngestMs }] };
+    assert.equal(encodeBlockHeader(plain, segmentId, position).length, 86);
+  });
+
+  it("of a seal carries the summary of its segment, and no runs", () => {
+    const summary = {
+      messageCount: 2 ** 33,
+      payloadBytes: 2 ** 40 + 1,
+      rawBytes: 2 ** 40 + 2,
+      firstIngestMs: 1_700_000_000_000,
+      lastIngestMs: 1_700_000_000_001,
+      blockCount: 2 ** 32 + 7,
+      namesProducers: true,
+      lastAge: { ageMs: 2 ** 36 + 8, runMs: 2 ** 35 + 9 },
+    };
+    const nothing = { storedBytes: 0, rawBytes: 0, storedCrc: 0, rawCrc: 0, messageCount: 0 };
+    const runMs = 2 ** 35 + 10;
+    const seal: BlockHeader = { ...block, ...nothing, kind: BlockKind.Seal, runs: [], runMs, summary };
+    const decoded = decodeBlockHeader(encodeBlockHeader(seal, segmentId, position), segmentId, position);
+    assert.deepEqual(decoded?.summary, summary);
+    const unnamed = { ...seal, summary: { ...summary, namesProducers: false } };
+    const plain = decodeBlockHeader(encodeBlockHeader(unnamed, segmentId, position), segmentId, position);
+    assert.equal(plain?.summary?.namesProducers, false);
+    assert.deepEqual([decoded.runMs, decoded.storedCrc, decoded.rawCrc], [runMs, 0, 0]);
+    const forged = encodeBlockHeader({ ...seal, runs: block.runs }, segmentId, position);
+    assert.equal(decodeBlockHeader(forged, segmentId, position), undefined);
+  });
+});
+
+describe("a header with a right checksum around what no writer writes", () => {
+  const COPY_BYTES = SEGMENT_HEADER_BYTES / 2;
+
+  /** Both copies with `change` made, and the checksum that fits. */
+  function forged(change: (copy: Buffer) => void): Buffer {
+    const area = encodeSegmentHeader(segment);
+    const copy = Buffer.from(area.subarray(0, COPY_BYTES));
+    change(copy);
+    copy.writeUInt32LE(crc32(copy.subarray(16), crc32(copy.subarray(0, 12))), 12);
+    return Buffer.concat([copy, copy]);
+  }
+
+  it("is read where nothing else was changed", () => {
+    assert.deepEqual(decodeSegmentHeader(forged(() => undefined)), segment);
+  });
+
+  it("is none when a number is above 2^53 - 1", () => {
+    for (const at of [56, 64, 72, 96, 104, 120, 128, 152, 160, 168, 176]) {
+      const area = forged((copy) => copy.writeBigUInt64LE(2n ** 53n, at));
+      assert.equal(decodeSegmentHeader(area), undefined, `at ${at}`);
+    }
+  });
+
+  it("is none when the generation has no name", () => {
+    const area = forged((copy) => copy.writeUInt32LE(10_000, 112));
+    assert.equal(decodeSegmentHeader(area), undefined);
+  });
+
+  it("is none of a block either", () => {
+    for (const at of [32, 48, 64, 76]) {
+      const header = encodeBlockHeader(block, segmentId, 8192);
+      header.writeBigUInt64LE(2n ** 53n, at);
+      const head = crc32(header.subarray(0, 12), blockSeed(segmentId, 8192));
+      header.writeUInt32LE(crc32(header.subarray(16), head), 12);
+      assert.equal(decodeBlockHeader(header, segmentId, 8192), undefined, `at ${at}`);
+    }
   });
 });
 

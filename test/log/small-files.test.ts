@@ -3,9 +3,10 @@ import { describe, it } from "node:test";
 
 import { readDurableFile, writeDurableFile } from "../../src/log/durable-file.ts";
 import { LogReader } from "../../src/log/log-reader.ts";
-import { type SharedFile, SharedMemoryStorage } from "../../src/log/shared-memory-storage.ts";
+import { SharedMemoryStorage } from "../../src/log/shared-memory-storage.ts";
 import type { Storage } from "../../src/log/storage.ts";
 import { StreamLog } from "../../src/log/stream-log.ts";
+import { KeptMemory } from "../support/kept-memory.ts";
 import { blockOf, logOptions, readAll, smallPolicy, STREAM_DIRECTORY } from "../support/log-fixture.ts";
 import { crashStates, SimStorage } from "../support/sim-storage.ts";
 
@@ -48,23 +49,15 @@ describe("writeDurableFile", () => {
 
 describe("SharedMemoryStorage", () => {
   it("keeps a log that another thread reads from its chunks, and that a new worker reopens", () => {
-    const chunks = new Map<string, SharedArrayBuffer[]>();
-    const storage = new SharedMemoryStorage({
-      hooks: {
-        onChunk: (path, index, chunk) => {
-          chunks.set(path, [...(chunks.get(path) ?? []).slice(0, index), chunk]);
-        },
-        onUnlink: (path) => chunks.delete(path),
-      },
-    });
+    const kept = new KeptMemory();
+    const storage = new SharedMemoryStorage({ hooks: kept.hooks });
     const policy = { ...smallPolicy, segmentSize: 100_000, flushOnWrite: false };
     const log = StreamLog.create(logOptions(storage, { policy }));
     const wanted = Array.from({ length: 200 }, (_, at) => `message ${at} ${"z".repeat(at * 7)}`);
     for (const message of wanted) {
       log.append(blockOf([message]));
     }
-    const files: SharedFile[] = [...chunks].map(([path, list]) => ({ path, chunks: list }));
-    const elsewhere = new SharedMemoryStorage({ files });
+    const elsewhere = new SharedMemoryStorage({ files: kept.files });
     const reader = new LogReader({ storage: elsewhere, directory: STREAM_DIRECTORY });
     assert.deepEqual([...readAll(reader, 0, 200).messages.values()], wanted);
     const { log: reopened } = StreamLog.open(logOptions(elsewhere, { epoch: 2 }));

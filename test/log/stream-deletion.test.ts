@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
+import { streamOptionsDefault } from "../../src/core/stream-options.ts";
 import { writeDurableFile } from "../../src/log/durable-file.ts";
 import { StreamLog } from "../../src/log/stream-log.ts";
 import { definitionPath, encodeDefinition } from "../../src/stream/definition-file.ts";
@@ -19,7 +20,11 @@ function makeStream(storage: SimStorage, streamId: string): StreamLog {
   const directory = `${STREAMS}/${streamId}`;
   const log = StreamLog.create(logOptions(storage, { directory, streamId }));
   const definition = { ...definitionWith([]), name: streamId };
-  writeDurableFile(storage, definitionPath(directory), encodeDefinition(definition));
+  writeDurableFile(
+    storage,
+    definitionPath(directory),
+    encodeDefinition({ definition, options: streamOptionsDefault }, directory),
+  );
   for (let number = 0; number < MESSAGE_COUNT; number++) {
     const block = blockOf([textOf(number)]);
     log.admit(costOf(block));

@@ -4,7 +4,6 @@ import { describe, it } from "node:test";
 import { MillraceError } from "../../src/core/errors.ts";
 import { StrategyOnFull } from "../../src/core/stream-definition.ts";
 import { LogReader } from "../../src/log/log-reader.ts";
-import type { LogDrop } from "../../src/log/log-policy.ts";
 import { StreamLog } from "../../src/log/stream-log.ts";
 import { ManualClock } from "../support/deterministic.ts";
 import {
@@ -135,12 +134,31 @@ describe("StreamLog", () => {
       .slice(failing + 1)
       .filter(({ kind }) => kind === "sync")
       .map(({ note }) => note);
-    assert.ok(
-      names.length > 0 && names.every((name) => name === "00000000000000000003-0000.lz4"),
-      String(names),
-    );
+    // The stream's second segment is the time for its ledger file.
+    const replacement = "00000000000000000003-0000.lz4";
+    assert.deepEqual(names, [replacement, replacement, "ledger.tmp"]);
     expectMessages(log, 0, 4);
     expectMessages(new LogReader({ storage, directory: STREAM_DIRECTORY }), 0, log.syncedEndSequence);
+  });
+
+  it("goes on for as long as a new segment answers each failed sync", () => {
+    // Each time two syncs make the new segment, and the third is the next one of its own. One makes the ledger's file between.
+    const faults = Object.fromEntries([2, 5, 9, 12, 15].map((at) => [`sync@${at}`, { code: "EIO" }]));
+    const storage = newStorage(faults);
+    const log = StreamLog.create(logOptions(storage, { policy: { ...smallPolicy, segmentSize: 100_000 } }));
+    const outcomes: unknown[] = [];
+    for (let sequence = 0; sequence < 5; sequence++) {
+      log.append(blockOf([message(sequence)]));
+      log.sync((error) => outcomes.push(error));
+      storage.completeSyncs();
+      assert.equal(log.state, "ok");
+    }
+    assert.deepEqual(
+      outcomes,
+      Array.from({ length: 5 }, () => undefined),
+    );
+    assert.equal(storage.count("open"), 7);
+    expectMessages(log, 0, 5);
   });
 
   it("becomes read-only when new segments fail too, keeps what it owes, and comes back by itself", () => {
@@ -171,6 +189,24 @@ describe("StreamLog", () => {
     expectMessages(log, 0, 4);
   });
 
+  it("makes durable what only memory holds when it is closed, if the storage takes it again", () => {
+    const faults: Record<string, Fault> = { "sync@3": { code: "EIO" } };
+    for (const at of [2, 3]) faults[`open@${at}`] = { code: "EIO" };
+    const storage = newStorage(faults);
+    const log = StreamLog.create(logOptions(storage, { policy: { ...smallPolicy, segmentSize: 100_000 } }));
+    fill(log, 1, storage);
+    log.append(blockOf([message(3)]));
+    log.sync(() => undefined);
+    storage.completeSyncs();
+    while (log.state === "ok") assert.throws(() => log.append(blockOf(["x"])), code("STORAGE_READ_ONLY"));
+    assert.deepEqual(log.atRisk, { fromSequence: 3, toSequence: 4 });
+    log.close();
+    const durable = new SimStorage({ image: storage.durableImage(storage.operations.length) });
+    const { log: next } = StreamLog.open(logOptions(durable, { epoch: 2 }));
+    assert.equal(next.nextSequence, 4);
+    expectMessages(next, 0, 4);
+  });
+
   it("answers an error of a write by what may have reached the file", () => {
     // Write 1 is the head, 2 the first block, 3 the rest of it when 2 was short.
     const table: [Record<string, Fault>, string][] = [
@@ -199,7 +235,6 @@ describe("StreamLog", () => {
     assert.throws(() => full.admit(5001), code("MESSAGE_TOO_LARGE"));
     assert.throws(() => fill(full, 100, small), code("STREAM_FULL"));
 
-    const drops: LogDrop[] = [];
     const storage = newStorage();
     const policy = {
       ...smallPolicy,
@@ -207,33 +242,15 @@ describe("StreamLog", () => {
       segmentSize: 3000,
       strategyOnFull: StrategyOnFull.OverwriteOldestData,
     };
-    const log = StreamLog.create(logOptions(storage, { policy, onDrop: (drop) => drops.push(drop) }));
+    const log = StreamLog.create(logOptions(storage, { policy }));
     fill(log, 60, storage);
     assert.ok(log.totalBytes <= 12_000 && log.oldestSequence > 0);
+    const { accounts, drops } = log.ledger.snapshot;
     assert.equal(drops[0]?.fromSequence, 0);
     assert.equal(drops.at(-1)?.toSequence, log.oldestSequence);
-    assert.equal(
-      drops.reduce((sum, drop) => sum + drop.messageCount, 0),
-      log.oldestSequence,
-    );
+    const dropped = { messages: log.oldestSequence, payloadBytes: log.oldestPayloadOffset };
+    assert.deepEqual(accounts.overwritten, dropped);
     expectMessages(log, log.oldestSequence, 180);
-  });
-
-  it("deletes a segment when its newest message has expired, and keeps counting", () => {
-    const clock = new ManualClock();
-    const storage = newStorage();
-    const policy = { ...smallPolicy, timeToLiveMs: 10_000 };
-    const log = StreamLog.create(logOptions(storage, { clock, policy }));
-    fill(log, 20, storage);
-    log.tick();
-    assert.equal(log.oldestSequence, 0);
-    clock.advance(10_001);
-    log.tick();
-    assert.equal(log.oldestSequence, 60);
-    assert.equal(log.totalBytes, 0);
-    log.close();
-    const { log: opened } = StreamLog.open(logOptions(storage, { clock, policy }));
-    assert.equal(opened.nextSequence, 60);
   });
 
   it("detects any flipped bit of its segments: at most one block is lost, and no wrong message is given out", () => {
@@ -283,7 +300,10 @@ describe("StreamLog", () => {
       copy.unlink(second);
       if (content !== undefined) copy.put(second, content);
       const { log: opened, recovery } = StreamLog.open(logOptions(copy, { epoch: 2 }));
-      assert.deepEqual(recovery.missing, [{ fromSequence: from, toSequence: to }]);
+      assert.deepEqual(
+        recovery.missing.map(({ fromSequence, toSequence }) => [fromSequence, toSequence]),
+        [[from, to]],
+      );
       const { messages, gaps } = readAll(opened, 0, 60);
       assert.deepEqual(gaps, [{ from, to, reason: "MISSING" }]);
       assert.equal(messages.size, 60 - (to - from));
@@ -296,8 +316,15 @@ describe("StreamLog", () => {
     const log = StreamLog.create(logOptions(storage));
     fill(log, 3, storage);
     log.close();
-    const { log: opened, recovery } = StreamLog.open(logOptions(storage, { epoch: 2, knownEndSequence: 20 }));
-    assert.deepEqual(recovery.dataLoss, { fromSequence: 9, toSequence: 20 });
+    const known = { sequence: 20, payloadOffset: log.nextPayloadOffset + 555 };
+    const { log: opened, recovery } = StreamLog.open(logOptions(storage, { epoch: 2, knownEnd: known }));
+    assert.deepEqual(recovery.dataLoss, {
+      fromSequence: 9,
+      toSequence: 20,
+      fromPayloadOffset: log.nextPayloadOffset,
+      toPayloadOffset: known.payloadOffset,
+    });
+    assert.equal(opened.nextPayloadOffset, known.payloadOffset);
     assert.equal(opened.append(blockOf([message(20)])), 20);
     assert.deepEqual(readAll(opened, 0, 21).gaps, [{ from: 9, to: 20, reason: "MISSING" }]);
   });

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect } from "node:net";
 import { test, type TestContext } from "node:test";
 import { systemClock } from "../../src/core/clock.ts";
-import { TokenAuthenticator } from "../../src/net/token-store.ts";
+import { TokenAuthenticator } from "../../src/net/token-authenticator.ts";
 import { createLogger } from "../../src/observe/logger.ts";
 import { EXAMPLE_TOKEN, openTestPort, RawClient, upgradeRequest, vector } from "./port-fixture.ts";
 
@@ -51,12 +53,13 @@ test("HttpService shows metrics only with the token", { timeout }, async (t) => 
   const refused = await fetch(`${url}/metrics`);
   assert.equal(refused.status, 401);
   assert.equal(refused.headers.get("www-authenticate"), "Bearer");
-  const inQuery = await fetch(`${url}/metrics?token=${EXAMPLE_TOKEN}`);
-  assert.equal(inQuery.status, 401);
+  const inQuery = await fetch(`${url}/metrics?access_token=${EXAMPLE_TOKEN}`);
+  assert.equal(inQuery.status, 400);
+  assert.match(await inQuery.text(), /does not belong in a URL/);
   const page = await fetch(`${url}/metrics`, { headers: { Authorization: `Bearer ${EXAMPLE_TOKEN}` } });
   assert.equal(page.status, 200);
   assert.match(page.headers.get("content-type") ?? "", /^text\/plain; version=0\.0\.4/);
-  assert.match(await page.text(), /^millrace_connections_refused_total\{reason="token"\} 2$/m);
+  assert.match(await page.text(), /^millrace_connections_refused_total\{reason="token"\} 1$/m);
 });
 
 test("HttpService shows what the port holds at the time of the scrape", { timeout }, async (t) => {
@@ -92,6 +95,11 @@ const guarded = [
   ["the origin null", { Origin: "null" }, 403],
   ["an allowed origin", { Origin: "http://good.example:3000" }, 200],
   ["an allowed origin on another port", { Origin: "http://good.example" }, 403],
+  ["an image in a page of another site", { "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "image" }, 403],
+  ["a script in a page of a sibling", { "Sec-Fetch-Site": "same-site", "Sec-Fetch-Dest": "script" }, 403],
+  ["a frame in a page of another site", { "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "iframe" }, 403],
+  ["a link that was followed", { "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document" }, 200],
+  ["an address that was typed", { "Sec-Fetch-Site": "none", "Sec-Fetch-Dest": "document" }, 200],
 ] as const;
 
 for (const [what, headers, status] of guarded) {
@@ -101,6 +109,32 @@ for (const [what, headers, status] of guarded) {
     assert.match(await ask(t, port.port, get("/healthz", headers)), new RegExp(`^HTTP/1.1 ${status} `));
   });
 }
+
+test("HttpService lets a page of an allowed origin read, and tell its token", { timeout }, async (t) => {
+  const authenticator = new TokenAuthenticator({ token: EXAMPLE_TOKEN, clock: systemClock });
+  const { url } = await openTestPort(t, { authenticator, allowedOrigins: ["http://good.example"] });
+  const Origin = "http://good.example";
+  const preflight = await fetch(`${url}/metrics`, {
+    method: "OPTIONS",
+    headers: { Origin, "Access-Control-Request-Method": "GET" },
+  });
+  assert.equal(preflight.status, 204);
+  assert.equal(preflight.headers.get("Access-Control-Allow-Origin"), Origin);
+  assert.equal(preflight.headers.get("Access-Control-Allow-Headers"), "Authorization");
+  const Authorization = `Bearer ${EXAMPLE_TOKEN}`;
+  const page = await fetch(`${url}/metrics`, { headers: { Origin, Authorization } });
+  assert.equal(page.status, 200);
+  assert.equal(page.headers.get("Access-Control-Allow-Origin"), Origin);
+  assert.equal(page.headers.get("Vary"), "Origin");
+  const foreign = await fetch(`${url}/metrics`, {
+    headers: { Origin: "http://evil.example", Authorization },
+  });
+  assert.equal(foreign.headers.get("Access-Control-Allow-Origin"), null);
+  const plain = await fetch(`${url}/healthz`, { method: "OPTIONS" });
+  assert.equal(plain.status, 405);
+  assert.equal(plain.headers.get("Access-Control-Allow-Origin"), null);
+  assert.equal(plain.headers.get("Cross-Origin-Resource-Policy"), "same-origin");
+});
 
 test("HttpService refuses a request without a host", { timeout }, async (t) => {
   const { port } = await openTestPort(t);
@@ -163,3 +197,22 @@ test("no token, URL or header is in any log line of the port", { timeout }, asyn
   assert.ok(lines.length >= 6, `${lines.length} lines`);
   assert.doesNotMatch(lines.join(""), /CANARY|EXAMPLETOKEN|FXAMPLFTOKFN/);
 });
+
+test(
+  "HttpService takes the address that is listened on for a name of its own, and no wildcard",
+  { timeout },
+  async (t) => {
+    const statusFor = async (host: string, named: string): Promise<string> => {
+      const { port } = await openTestPort(t, { host });
+      const client = connect({ port: port.port, host: host === "0.0.0.0" ? "127.0.0.1" : host });
+      t.after(() => client.destroy());
+      client.end(get("/healthz", { Host: named }));
+      const [answer] = (await once(client, "data")) as [Buffer];
+      return answer.toString("latin1").slice(9, 12);
+    };
+    assert.equal(await statusFor("127.0.0.2", "127.0.0.2:8088"), "200");
+    assert.equal(await statusFor("127.0.0.1", "127.0.0.2"), "403");
+    assert.equal(await statusFor("0.0.0.0", "0.0.0.0"), "403");
+    assert.equal(await statusFor("0.0.0.0", "127.0.0.1"), "200");
+  },
+);

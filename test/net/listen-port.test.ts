@@ -2,8 +2,10 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { test } from "node:test";
 import { WebSocket } from "ws";
+import { DESCRIPTORS_RESERVED } from "../../src/core/limits.ts";
 import { MillraceError } from "../../src/core/errors.ts";
 import { findRequestId } from "../../src/wire/reply.ts";
+import { ManualClock } from "../support/deterministic.ts";
 import { appendReply, openRawWebSocket, openTestPort, RawClient, vector } from "./port-fixture.ts";
 
 const timeout = 10_000;
@@ -30,6 +32,89 @@ test("listenPort closes a connection that says nothing", { timeout }, async (t) 
   assert.equal(port.counters.refusals("first-byte-deadline"), 1);
   while (port.connectionCount > 0) await new Promise(setImmediate);
 });
+
+test(
+  "listenPort leaves its port while it is suspended, with everybody on it, and takes it again",
+  { timeout },
+  async (t) => {
+    const { port, handler } = await openTestPort(t);
+    const number = port.port;
+    const client = new RawClient(t, number);
+    client.write(HANDSHAKE);
+    await handler.opened.take();
+    port.suspend();
+    port.suspend();
+    await client.ending;
+    await assert.rejects(fetch(`http://127.0.0.1:${number}/healthz`));
+    await port.resume();
+    assert.equal(port.port, number);
+    assert.equal((await fetch(`http://127.0.0.1:${number}/healthz`)).status, 200);
+    await port.resume();
+  },
+);
+
+test("listenPort has one server however often it is resumed at once", { timeout }, async (t) => {
+  const { port } = await openTestPort(t);
+  const number = port.port;
+  port.suspend();
+  await Promise.all([port.resume(), port.resume(), port.resume()]);
+  assert.equal((await fetch(`http://127.0.0.1:${number}/healthz`)).status, 200);
+  // None of them is left behind.
+  port.suspend();
+  await assert.rejects(fetch(`http://127.0.0.1:${number}/healthz`));
+  await port.resume();
+});
+
+test("listenPort does not stay on a port that it is to leave while it takes it", { timeout }, async (t) => {
+  const { port } = await openTestPort(t);
+  const number = port.port;
+  port.suspend();
+  const resumed = port.resume();
+  port.suspend();
+  await resumed;
+  await assert.rejects(fetch(`http://127.0.0.1:${number}/healthz`));
+  await port.resume();
+  assert.equal((await fetch(`http://127.0.0.1:${number}/healthz`)).status, 200);
+  port.suspend();
+  const last = port.resume();
+  await port.close();
+  await last;
+  await assert.rejects(fetch(`http://127.0.0.1:${number}/healthz`));
+});
+
+test(
+  "listenPort keeps the last descriptors for the store: connections are refused first, and the reason is told",
+  { timeout },
+  async (t) => {
+    let openCount = 0;
+    const limit = 100;
+    const { port, health } = await openTestPort(t, { countDescriptors: () => ({ openCount, limit }) });
+    const admitted = new RawClient(t, port.port);
+    admitted.write(HANDSHAKE);
+    await admitted.takeConnectResponse();
+    openCount = limit - DESCRIPTORS_RESERVED + 1;
+    // What was counted before holds for a while, and those that came since are counted on.
+    let clients = 0;
+    while (port.counters.refusals("descriptors") === 0) {
+      const client = new RawClient(t, port.port);
+      client.write(HANDSHAKE);
+      await Promise.race([client.ending, client.take(1).catch(() => undefined)]);
+      clients += 1;
+      assert.ok(clients <= limit - DESCRIPTORS_RESERVED);
+    }
+    assert.deepEqual(health.snapshot().reasons, ["descriptors-short"]);
+    openCount = 20;
+    for (let isIn = false; !isIn;) {
+      const client = new RawClient(t, port.port);
+      client.write(HANDSHAKE);
+      isIn = await client.take(1).then(
+        () => true,
+        () => false,
+      );
+    }
+    assert.deepEqual(health.snapshot().reasons, []);
+  },
+);
 
 test("listenPort lets a port scanner go that closes without a byte", { timeout }, async (t) => {
   const { port } = await openTestPort(t);
@@ -74,6 +159,34 @@ test("listenPort frees everything of 300 connections opened and reset", { timeou
   assert.equal(port.counters.http.open, 0);
   assert.equal(port.counters.tcp.accepted, 100);
 });
+
+test(
+  "listenPort closes connections that come too quickly, unread, and counts them",
+  { timeout },
+  async (t) => {
+    const clock = new ManualClock();
+    const limits = { connectionBurstMax: 3, connectionsPerSecondMax: 10 };
+    const { port, handler } = await openTestPort(t, { limits, clock });
+    const clients = Array.from({ length: 3 }, () => new RawClient(t, port.port));
+    for (const client of clients) client.write(HANDSHAKE);
+    for (const client of clients) await client.takeConnectResponse();
+    for (let count = 0; count < 4; count++) {
+      const client = new RawClient(t, port.port);
+      client.write(HANDSHAKE);
+      await client.ending;
+      assert.equal(client.received.length, 0);
+    }
+    assert.equal(port.counters.refusals("accept-rate"), 4);
+    assert.equal(port.connectionCount, 3);
+    // The others are served meanwhile, and after a moment one more.
+    clients[0]!.write(LIST_STREAMS);
+    await handler.frames.take();
+    clock.advance(100);
+    const late = new RawClient(t, port.port);
+    late.write(HANDSHAKE);
+    await late.takeConnectResponse();
+  },
+);
 
 test(
   "listenPort serves HTTP, WebSocket and the stream manager protocol on one number",

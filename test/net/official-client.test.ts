@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { test, type TestContext } from "node:test";
 import { systemClock } from "../../src/core/clock.ts";
-import { TokenAuthenticator } from "../../src/net/token-store.ts";
+import { TokenAuthenticator } from "../../src/net/token-authenticator.ts";
 import { encodeListStreamsResponse } from "../../src/wire/list-streams.ts";
 import { findRequestId, success } from "../../src/wire/reply.ts";
 import { EXAMPLE_TOKEN, openTestPort } from "./port-fixture.ts";

@@ -7,7 +7,7 @@ import { test, type TestContext } from "node:test";
 import { pathToFileURL } from "node:url";
 import { type ErrorCode, MillraceError } from "../../src/core/errors.ts";
 import { systemRandom } from "../../src/core/random.ts";
-import { lockStore, type StoreLock } from "../../src/net/store-lock.ts";
+import { isStoreLocked, lockStore, type StoreLock } from "../../src/net/store-lock.ts";
 import { Program } from "../support/program.ts";
 
 const timeout = 20_000;
@@ -152,3 +152,32 @@ test(
     await assert.rejects(lock(t, `${open}/missing`), hasCode("STORE_UNUSABLE"));
   },
 );
+
+test("isStoreLocked tells without a trace whether a process has the store", { timeout }, async (t) => {
+  // The long name goes by way of /proc.
+  for (const name of ["store", `${"long-".repeat(20)}store`]) {
+    const directory = makeStore(t, name);
+    assert.equal(await isStoreLocked(directory), false);
+    const held = await lock(t, directory);
+    const before = readdirSync(directory);
+    assert.equal(await isStoreLocked(directory), true);
+    await held.release();
+    assert.equal(await isStoreLocked(directory), false);
+    assert.deepEqual(readdirSync(directory), before);
+    const program = lockingProgram(t, directory);
+    await program.line("stdout", /held/);
+    assert.equal(await isStoreLocked(directory), true);
+    program.child.kill("SIGKILL");
+    await program.finished();
+    assert.equal(await isStoreLocked(directory), false);
+  }
+  assert.equal(await isStoreLocked("/no/such/store"), false);
+});
+
+test("isStoreLocked says so when it cannot tell", { timeout }, async (t) => {
+  const directory = makeStore(t);
+  writeFileSync(path.join(directory, "lock-1.sock"), "");
+  linkSync(path.join(directory, "lock-1.sock"), path.join(directory, "lock-2.sock"));
+  assert.equal(await isStoreLocked(directory), false);
+  await assert.rejects(isStoreLocked(path.join(directory, "lock-1.sock")), hasCode("STORE_UNUSABLE"));
+});

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import { systemClock } from "../../src/core/clock.ts";
+import { OVERSIZE_SKIPPED_BYTES_MAX } from "../../src/core/limits.ts";
 import { StatusCode } from "../../src/core/status-code.ts";
-import { TokenAuthenticator } from "../../src/net/token-store.ts";
+import { TokenAuthenticator } from "../../src/net/token-authenticator.ts";
 import { decodeAppendMessageResponse, encodeAppendMessage } from "../../src/wire/append-message.ts";
 import { decodeConnectResponse, encodeConnect } from "../../src/wire/connect.ts";
 import { prefixFrame } from "../../src/wire/frame-decoder.ts";
@@ -71,16 +72,20 @@ for (const name of ["auth-java-sdk-1.1.0", "auth-js-core-1.7.0", "auth-py-sdk-1.
 }
 
 for (const name of CLIENTS) {
-  test(`TcpSession answers ${name} without a token with status 2 and a FIN`, { timeout }, async (t) => {
-    const authenticator = new TokenAuthenticator({ token: EXAMPLE_TOKEN, clock: systemClock });
-    const { port, handler } = await openTestPort(t, { authenticator });
-    const client = new RawClient(t, port.port);
-    client.write(vector(`${name}.connect-whole-stream`));
-    assert.equal(decodeConnectResponse(await client.takeConnectResponse()).status, StatusCode.Unauthorized);
-    assert.equal(await client.ending, "end");
-    assert.equal(handler.opened.size, 0);
-    assert.equal(authenticator.failureCount, 1);
-  });
+  test(
+    `TcpSession answers ${name} without a token with status 2 and a FIN (PROTOCOL 9.1 rule 9)`,
+    { timeout },
+    async (t) => {
+      const authenticator = new TokenAuthenticator({ token: EXAMPLE_TOKEN, clock: systemClock });
+      const { port, handler } = await openTestPort(t, { authenticator });
+      const client = new RawClient(t, port.port);
+      client.write(vector(`${name}.connect-whole-stream`));
+      assert.equal(decodeConnectResponse(await client.takeConnectResponse()).status, StatusCode.Unauthorized);
+      assert.equal(await client.ending, "end");
+      assert.equal(handler.opened.size, 0);
+      assert.equal(authenticator.failureCount, 1);
+    },
+  );
 }
 
 test("TcpSession reassembles frames from segments of one byte", { timeout }, async (t) => {
@@ -156,7 +161,7 @@ test(
   },
 );
 
-test("TcpSession ends a handshake that does not come", { timeout }, async (t) => {
+test("TcpSession ends a handshake that does not come (PROTOCOL 9.1 rule 9)", { timeout }, async (t) => {
   const { port } = await openTestPort(t, { limits: { handshakeDeadlineMs: 30 } });
   const client = new RawClient(t, port.port);
   client.write(Buffer.of(1, 0, 0));
@@ -221,6 +226,17 @@ test(
   },
 );
 
+test("TcpSession reads on behind frames far over the limit, if slowly", { timeout }, async (t) => {
+  const opened = await openTestPort(t, { limits: { frameBytesMax: 1000 } });
+  const client = await connected(t, opened);
+  for (const requestId of ["first", "second"]) {
+    client.write(appendBytes(requestId, 2 * OVERSIZE_SKIPPED_BYTES_MAX + 1));
+    client.write(appendBytes("small"));
+    assert.equal(findRequestId(await client.takeFrame()), requestId);
+    assert.equal(findRequestId((await opened.handler.frames.take()).frame), "small");
+  }
+});
+
 test("TcpSession closes on a frame over the limit that nobody can be told about", { timeout }, async (t) => {
   const opened = await openTestPort(t, { limits: { frameBytesMax: 1000 } });
   const client = await connected(t, opened);
@@ -247,7 +263,7 @@ test("TcpSession sends replies large and small as frames, in the order of send",
 });
 
 test(
-  "TcpSession gives a client that has said its last the replies it is owed, then a FIN",
+  "TcpSession gives a client that has said its last the replies it is owed, then a FIN (PROTOCOL 9.1 rule 10)",
   { timeout },
   async (t) => {
     const opened = await openTestPort(t);
@@ -287,17 +303,21 @@ test("TcpSession forgets the rest of a frame that a reset cuts off", { timeout }
   assert.equal(opened.handler.frames.size, 0);
 });
 
-test("TcpSession closes with a FIN while the client still sends", { timeout }, async (t) => {
-  const opened = await openTestPort(t, { limits: { lingerDeadlineMs: 5000 } });
-  const client = await connected(t, opened);
-  opened.handler.onRequest = (session) => {
-    session.send(appendReply("last"));
-    session.close("enough");
-  };
-  client.write(Buffer.concat([appendBytes("a"), Buffer.alloc(8 << 20, 1)]));
-  assert.equal(decodeAppendMessageResponse(await client.takeFrame()).requestId, "last");
-  assert.equal(await client.ending, "end");
-});
+test(
+  "TcpSession closes with a FIN while the client still sends (PROTOCOL 9.1 rule 2)",
+  { timeout },
+  async (t) => {
+    const opened = await openTestPort(t, { limits: { lingerDeadlineMs: 5000 } });
+    const client = await connected(t, opened);
+    opened.handler.onRequest = (session) => {
+      session.send(appendReply("last"));
+      session.close("enough");
+    };
+    client.write(Buffer.concat([appendBytes("a"), Buffer.alloc(8 << 20, 1)]));
+    assert.equal(decodeAppendMessageResponse(await client.takeFrame()).requestId, "last");
+    assert.equal(await client.ending, "end");
+  },
+);
 
 test(
   "TcpSession costs the peer its connection when the handler throws, and nobody else",

@@ -12,17 +12,9 @@ import {
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test, type TestContext } from "node:test";
-import { systemClock, type Clock } from "../../src/core/clock.ts";
 import { MillraceError } from "../../src/core/errors.ts";
 import { systemRandom } from "../../src/core/random.ts";
-import { openAuthenticator } from "../../src/net/authenticator.ts";
-import {
-  bearerToken,
-  openTokenStore,
-  readToken,
-  TokenAuthenticator,
-  tokenPath,
-} from "../../src/net/token-store.ts";
+import { ensureToken, readToken, tokenPath } from "../../src/net/token-store.ts";
 
 const TOKEN = "A".repeat(43);
 
@@ -32,11 +24,11 @@ function makeStore(t: TestContext): string {
   return directory;
 }
 
-function open(directory: string): ReturnType<typeof openTokenStore> {
-  return openTokenStore({ directory, random: systemRandom, clock: systemClock });
+function open(directory: string): ReturnType<typeof ensureToken> {
+  return ensureToken({ directory, random: systemRandom });
 }
 
-test("openTokenStore makes a token of 32 random bytes, 0600, at the first start only", (t) => {
+test("ensureToken makes a token of 32 random bytes, 0600, at the first start only", (t) => {
   const directory = makeStore(t);
   assert.equal(readToken(directory), undefined);
   const first = open(directory);
@@ -47,9 +39,17 @@ test("openTokenStore makes a token of 32 random bytes, 0600, at the first start 
   assert.deepEqual(readdirSync(directory), ["token"]);
   const second = open(directory);
   assert.equal(second.isNew, false);
-  assert.equal(readToken(directory), token);
-  assert.equal(second.authenticator.authenticate(token).isAccepted, true);
-  assert.notEqual(open(makeStore(t)).authenticator.authenticate(token).isAccepted, true);
+  assert.equal(second.token, token);
+  assert.notEqual(open(makeStore(t)).token, token);
+});
+
+test("ensureToken takes the token of a process that died before it had removed the file's first name", (t) => {
+  const directory = makeStore(t);
+  const { token } = open(directory);
+  linkSync(tokenPath(directory), path.join(directory, ".new-0123456789abcdef"));
+  writeFileSync(path.join(directory, ".new-00000000000000ff"), "of another", { mode: 0o600 });
+  assert.equal(open(directory).token, token);
+  assert.deepEqual(readdirSync(directory).sort(), [".new-00000000000000ff", "token"]);
 });
 
 const untrusted: [string, (file: string, directory: string) => void][] = [
@@ -75,7 +75,7 @@ const untrusted: [string, (file: string, directory: string) => void][] = [
 ];
 
 for (const [what, plant] of untrusted) {
-  test(`openTokenStore refuses ${what}, by its path and without its content`, (t) => {
+  test(`ensureToken refuses ${what}, by its path and without its content`, (t) => {
     const directory = makeStore(t);
     const file = tokenPath(directory);
     plant(file, directory);
@@ -93,42 +93,3 @@ for (const [what, plant] of untrusted) {
     assert.deepEqual(readFileSync(file), before);
   });
 }
-
-test("TokenAuthenticator accepts its token only", () => {
-  const authenticator = new TokenAuthenticator({ token: TOKEN, clock: systemClock });
-  assert.deepEqual(authenticator.authenticate(TOKEN), { isAccepted: true, principal: { name: "owner" } });
-  for (const token of [undefined, "", "A".repeat(42), "A".repeat(44), "B".repeat(43), TOKEN.toLowerCase()]) {
-    assert.equal(authenticator.authenticate(token).isAccepted, false);
-  }
-  assert.equal(authenticator.failureCount, 6);
-});
-
-test("TokenAuthenticator delays refusals over five a second, to at most five seconds, and no acceptance", () => {
-  let nowMs = 1_000_000;
-  const clock: Clock = { nowMs: () => nowMs, monotonicMs: () => nowMs };
-  const authenticator = new TokenAuthenticator({ token: TOKEN, clock });
-  const delayMs = (): number => {
-    const verdict = authenticator.authenticate("wrong");
-    if (verdict.isAccepted) assert.fail("a wrong token was accepted");
-    return verdict.delayMs;
-  };
-  const delays = Array.from({ length: 8 }, delayMs).map(Math.round);
-  assert.deepEqual(delays, [0, 0, 0, 0, 0, 200, 400, 600]);
-  for (let count = 0; count < 1000; count++) delayMs();
-  assert.equal(delayMs(), 5000);
-  assert.equal(authenticator.authenticate(TOKEN).isAccepted, true);
-  nowMs += 60_000;
-  assert.equal(delayMs(), 0);
-});
-
-test("openAuthenticator lets everybody in", () => {
-  assert.equal(openAuthenticator.authenticate(undefined).isAccepted, true);
-});
-
-test("bearerToken reads an Authorization header", () => {
-  assert.equal(bearerToken("Bearer abc"), "abc");
-  assert.equal(bearerToken("bearer  a-b_c "), "a-b_c");
-  for (const header of [undefined, "", "Bearer", "Bearer ", "Basic abc", "abc", "Bearer a b"]) {
-    assert.equal(bearerToken(header), undefined);
-  }
-});

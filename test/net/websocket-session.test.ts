@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { test, type TestContext } from "node:test";
+import { deflateRawSync } from "node:zlib";
 import { WebSocket } from "ws";
 import { systemClock } from "../../src/core/clock.ts";
 import { StatusCode } from "../../src/core/status-code.ts";
-import { TokenAuthenticator } from "../../src/net/token-store.ts";
+import { TokenAuthenticator } from "../../src/net/token-authenticator.ts";
 import { decodeConnectResponse, encodeConnect } from "../../src/wire/connect.ts";
 import { Inbox } from "../support/inbox.ts";
 import {
@@ -135,6 +136,23 @@ test("WebSocketSession refuses a message over the limit that comes in fragments"
   client.write(webSocketFrame(0, Buffer.alloc(60_000), { isFinal: false }));
   assert.equal(closeCode(await client.takeAll()), 1009);
 });
+
+test(
+  "WebSocketSession agrees to no compression, and closes on a compressed frame",
+  { timeout },
+  async (t) => {
+    const { port } = await openTestPort(t);
+    const client = new RawClient(t, port.port);
+    const offer = "permessage-deflate; client_max_window_bits, permessage-deflate";
+    client.write(upgradeRequest(port.port, { "Sec-WebSocket-Extensions": offer }));
+    const head: Buffer[] = [];
+    while (!Buffer.concat(head).toString("latin1").endsWith("\r\n\r\n")) head.push(await client.take(1));
+    assert.match(Buffer.concat(head).toString("latin1"), /^HTTP\/1\.1 101 /);
+    assert.doesNotMatch(Buffer.concat(head).toString("latin1"), /Sec-WebSocket-Extensions/i);
+    client.write(webSocketFrame(0x40 | 2, deflateRawSync(Buffer.alloc(1 << 20))));
+    assert.equal(closeCode(await client.takeAll()), 1002);
+  },
+);
 
 test("WebSocketSession ends a flood of fragments at 64", { timeout }, async (t) => {
   const opened = await openTestPort(t);
@@ -315,7 +333,7 @@ const owner = (): TokenAuthenticator => new TokenAuthenticator({ token: EXAMPLE_
 const upgrades = [
   ["no token", {}, 401],
   ["a wrong token", { Authorization: "Bearer EXAMPLETOKEN0124" }, 401],
-  ["the token in the query", {}, 401, `/v1/ws?token=${EXAMPLE_TOKEN}`],
+  ["the token in the query", {}, 400, `/v1/ws?token=${EXAMPLE_TOKEN}`],
   ["the token", { Authorization: `Bearer ${EXAMPLE_TOKEN}` }, 101],
   [
     "the token as a protocol",

@@ -5,6 +5,7 @@ import { pathToFileURL } from "node:url";
 import { MillraceError } from "../../src/core/errors.ts";
 import { EventName } from "../../src/observe/events.ts";
 import { createLogger, type LogFields, type LogLevel, silentLogger } from "../../src/observe/logger.ts";
+import { ManualClock } from "../support/deterministic.ts";
 import { runProgram } from "../support/program.ts";
 
 function record(level: LogLevel): {
@@ -49,6 +50,26 @@ test("createLogger writes the event, the time and the known fields, and nothing 
   assert.equal(line["event"], "stream.created");
   assert.equal(line["stream"], "s\n1");
   assert.match(String(line["time"]), /^\d{4}-\d\d-\d\dT[\d:.]+Z$/);
+});
+
+test("createLogger bounds the lines that strangers cause, and tells how many it left out", () => {
+  const clock = new ManualClock();
+  const lines: Record<string, unknown>[] = [];
+  const write = (line: string): void => void lines.push(JSON.parse(line) as Record<string, unknown>);
+  const logger = createLogger({ level: "INFO", destination: { write }, clock });
+  const refuse = (count: number): void => {
+    for (let left = count; left > 0; left--) logger.warn(EventName.AuthenticationRefused, { delayMs: left });
+  };
+  refuse(500);
+  assert.equal(lines.length, 10);
+  // Each event has its own; what the store tells is never left out.
+  logger.info(EventName.ConnectionExpired);
+  for (let left = 20; left > 0; left--) logger.error(EventName.StreamDamaged);
+  assert.equal(lines.length, 31);
+  clock.advance(1000);
+  refuse(2);
+  const [first, second] = lines.slice(31);
+  assert.deepEqual([first?.["omitted"], second?.["omitted"], lines.length], [490, undefined, 33]);
 });
 
 test("createLogger takes code and message of an error, not what hangs on it", () => {

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, it } from "node:test";
+import { bindingsPath } from "../../src/native/native-bindings.ts";
 import { EngineProcess, temporaryDirectory } from "../support/engine-process.ts";
 import { skipOrFail } from "../support/require-program.ts";
 
@@ -39,6 +40,11 @@ describe("the installed package", () => {
     assert.equal((await engine.run(["streams", "create", "raw"])).code, 0);
     assert.match((await engine.run(["append", "raw"], "a\nb\n")).stdout, /^appended 2 messages/);
     assert.equal((await engine.run(["read", "raw"])).stdout, "a\nb\n");
+    // With the native addon, where it was built before the package was.
+    const headers = { Authorization: `Bearer ${engine.token ?? ""}` };
+    const metrics = await (await fetch(`http://127.0.0.1:${engine.port}/metrics`, { headers })).text();
+    const isBuilt = existsSync(bindingsPath());
+    assert.match(metrics, new RegExp(`^millrace_native_bindings ${isBuilt ? 1 : 0}$`, "m"));
     assert.equal((await engine.stop()).code, 0);
   });
 });

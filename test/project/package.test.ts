@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, it } from "node:test";
 import { publint } from "publint";
@@ -39,17 +39,22 @@ describe("the package", () => {
     );
   });
 
-  it("holds what is compiled from src, the papers, and nothing else", () => {
+  it("holds what is compiled from src, the native addon, the papers, and nothing else", () => {
     const { files } = packedFiles();
     const paths = files.map((file) => file.path);
     for (const needed of ["package.json", "README.md", "CHANGELOG.md", "LICENSE"]) {
       assert.ok(paths.includes(needed), `${needed} is missing`);
     }
-    const others = paths.filter(
-      (file) => !/^(package\.json|README\.md|CHANGELOG\.md|LICENSE|dist\/src\/.+)$/.test(file),
-    );
+    const known =
+      /^(package\.json|README\.md|CHANGELOG\.md|LICENSE|dist\/src\/.+|native-bindings\/.+\.(c|h|node)|tools\/build-native\.mjs)$/;
+    const others = paths.filter((file) => !known.test(file));
     assert.deepEqual(others, []);
     assert.ok(paths.includes("dist/src/core/errors.js"));
+    // As it was built here, and what builds it on another machine.
+    assert.ok(paths.includes("native-bindings/module.c"));
+    assert.ok(paths.includes("tools/build-native.mjs"));
+    const built = `native-bindings/build/${process.platform}-${process.arch}.node`;
+    assert.equal(paths.includes(built), existsSync(path.join(root, built)));
     assert.ok(paths.includes("dist/src/core/errors.d.ts"));
   });
 });

@@ -4,7 +4,7 @@ import { Persistence, StrategyOnFull } from "../../src/core/stream-definition.ts
 import { encodeCreateMessageStream } from "../../src/wire/create-message-stream.ts";
 import { checkStreamDefinition } from "../../src/wire/stream-definition-codec.ts";
 import { TestSession, startTestEngine } from "../engine/engine-fixture.ts";
-import { AgentFixture, emptyStore } from "../stream/agent-fixture.ts";
+import { AgentFixture } from "../stream/agent-fixture.ts";
 
 describe("StreamAgent, when it closes", () => {
   it("answers the group that gathered while a sync ran", () => {
@@ -57,14 +57,15 @@ describe("StreamAgent, before it sleeps", () => {
 
   it("sees that a failed sync has left refusals of which the main thread does not know", () => {
     // Nothing can be written any more when the sync has failed, so the window finds no new segment.
-    const faults = new Map<string, { code: string }>();
-    const fixture = new AgentFixture({ storage: emptyStore({ faults }) });
+    const fixture = new AgentFixture();
     fixture.open(0, { flushOnWrite: true });
     fixture.append(1, 0, { messages: ["a"] });
-    faults.set(`sync@${fixture.storage.count("sync") + 2}`, { code: "EIO" });
     fixture.work();
     assert.equal(fixture.agent.hasInput(), false);
-    faults.set("write@*", { code: "EIO" });
+    fixture.storage.plant([
+      ["sync@+1", { code: "EIO" }],
+      ["write@+1+", { code: "EIO" }],
+    ]);
     fixture.storage.completeSyncs();
     assert.equal(fixture.agent.hasInput(), true);
     const [refused] = fixture.outcomes();

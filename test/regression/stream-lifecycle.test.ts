@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { cpSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { describe, it } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { StatusCode } from "../../src/core/status-code.ts";
 import { StrategyOnFull } from "../../src/core/stream-definition.ts";
 import type { TestContext } from "node:test";
@@ -63,6 +65,45 @@ describe("a store with two streams of one name", () => {
 });
 
 describe("a deletion", () => {
+  it("tells exporters that are gone of no progress that comes while they stop", { timeout }, async (t) => {
+    const { engine, session, handle } = await startWithStream(t);
+    const entry = engine.catalog.get("raw");
+    let stopped: (() => void) | undefined;
+    let told = 0;
+    Object.assign(engine.exports, {
+      // As the manager does it: the stream is not known any more, and what is under way is waited for.
+      removeStream: () => new Promise<void>((resolve) => (stopped = resolve)),
+      onProgress: () => (told += stopped === undefined ? 0 : 1),
+    });
+    const appended = session.append(handle, ["b"]);
+    const removed = remove(session, "raw");
+    assert.equal((await appended).firstSequence, 1);
+    while (stopped === undefined || entry.progress.syncedEndSequence < 2) await turns(1);
+    assert.equal(told, 0);
+    stopped();
+    assert.equal((await removed).status, StatusCode.Success);
+  });
+
+  it("leaves nothing of the stream in memory", { timeout }, async (t) => {
+    const { engine } = await startTestEngine(t);
+    const session = new TestSession(engine);
+    const made: WeakRef<object>[] = [];
+    for (let index = 0; index < 20; index++) {
+      await create(session, "short-lived");
+      made.push(new WeakRef(engine.catalog.get("short-lived")));
+      assert.equal((await remove(session, "short-lived")).status, StatusCode.Success);
+    }
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    for (let tries = 0; tries < 100 && made.some((ref) => ref.deref() !== undefined); tries++) {
+      await turns(10);
+      collect();
+    }
+    const left = made.filter((ref) => ref.deref() !== undefined);
+    // The newest may still be in a variable of a function that waits.
+    assert.ok(left.length <= 1, `${left.length} of ${made.length} streams are held`);
+  });
+
   it("that fails leaves the stream as it was", { timeout }, async (t) => {
     const { engine, session, handle, directory } = await startWithStream(t);
     // The rename that commits a deletion cannot replace a directory that is not empty.

@@ -13,6 +13,16 @@ function checkerAfterCrash({ isOverwriting = false } = {}): AppendChecker {
   return checker;
 }
 
+/** After two acknowledged batches one that was refused, one of unknown outcome, and one that was sent but not yet answered. */
+function checkerAfterFailures(): AppendChecker {
+  const checker = checkerAfterCrash();
+  const batches: SentBatch[] = [4, 6, 8].map((firstCounter) => ({ firstCounter, messageCount: 2 }));
+  for (const batch of batches) checker.sent("p", batch);
+  checker.failed("p", batches[0]!, "rejected");
+  checker.failed("p", batches[1]!, "unknown");
+  return checker;
+}
+
 function stored(checker: AppendChecker, counters: readonly number[], first = 0): StoredMessage[] {
   return counters.map((counter, index) => ({
     sequence: first + index,
@@ -41,6 +51,20 @@ describe("AppendChecker", () => {
 
   it("accepts that an overwriting stream begins later", () => {
     assert.deepEqual(check(checkerAfterCrash({ isOverwriting: true }), [2, 3], 2).violations, []);
+  });
+
+  it("accepts holes where messages were refused, and those that nobody knew of, stored or not", () => {
+    for (const counters of [
+      [0, 1, 2, 3, 8, 9],
+      [0, 1, 2, 3, 6, 7, 8, 9],
+    ]) {
+      assert.deepEqual(check(checkerAfterFailures(), counters).violations, []);
+    }
+  });
+
+  it("finds a message that was refused, and is stored", () => {
+    const { violations } = check(checkerAfterFailures(), [0, 1, 2, 3, 4, 5, 8, 9]);
+    assert.match(violations.join("\n"), /message 4 was refused, and is stored at 4/);
   });
 
   const faults: readonly [string, readonly number[], RegExp][] = [

@@ -21,6 +21,9 @@ export interface StoredRange {
 const COUNTERS_PER_PRODUCER = 2 ** 32;
 const VIOLATIONS_KEPT_MAX = 20;
 
+/** `rejected`: not stored, and never will be. `unknown`: it may be. */
+export type FailureKind = "rejected" | "unknown";
+
 /** What one producer did, as it saw it. */
 class ProducerRecord {
   /** Counters from here on were never sent. */
@@ -28,13 +31,24 @@ class ProducerRecord {
   readonly unanswered: SentBatch[] = [];
   /** Messages whose outcome nobody told: [from, to) of each interruption. */
   readonly unknown: { from: number; to: number }[] = [];
+  /** By counter, what was answered other than by an acknowledgement. */
+  readonly failures: (FailureKind | undefined)[] = [];
   readonly copies: number[] = [];
   /** The last counter met while walking over the stream. */
   lastStored: number | undefined;
   lastSequence = -1;
 
   isUnknown(counter: number): boolean {
+    if (this.failures[counter] === "unknown") return true;
     return this.unknown.some(({ from, to }) => counter >= from && counter < to);
+  }
+
+  /** Whether each of [from, to) may be missing where the messages around it are stored. */
+  mayLack(from: number, to: number): boolean {
+    for (let counter = from; counter < to; counter++) {
+      if (this.failures[counter] === undefined) return false;
+    }
+    return true;
   }
 }
 
@@ -43,7 +57,8 @@ class ProducerRecord {
  *
  * - an acknowledged message is at exactly its acknowledged sequence number, or below the oldest one of an overwriting stream
  * - nothing is stored that was not sent, and what was once read there stays there
- * - each producer's messages are stored in the order in which it sent them, without holes
+ * - each producer's messages are stored in the order in which it sent them, without holes but for what was refused
+ * - what was refused for good is not stored
  * - a message is stored twice only if its outcome was unknown and it was sent again
  * - answers come in the order of the requests
  */
@@ -54,12 +69,15 @@ export class AppendChecker {
   lostCount = 0;
   acknowledgedCount = 0;
   duplicateCount = 0;
+  rejectedCount = 0;
+  unknownCount = 0;
   readonly #isOverwriting: boolean;
   readonly #withLarge: boolean;
   readonly #producers: ProducerRecord[] = [];
   readonly #producerIndex = new Map<string, number>();
-  /** By sequence number: what was acknowledged there, and what was read there. */
+  /** By sequence number: what was acknowledged there, when, and what was read there. */
   readonly #acknowledged: number[] = [];
+  readonly #acknowledgedMs: number[] = [];
   readonly #stored: number[] = [];
   #walkedEnd = 0;
 
@@ -77,6 +95,8 @@ export class AppendChecker {
   sent(producer: string, batch: SentBatch): void {
     const record = this.#record(producer);
     record.unanswered.push(batch);
+    for (let index = 0; index < batch.messageCount; index++)
+      record.failures[batch.firstCounter + index] = undefined;
     record.sentEnd = Math.max(record.sentEnd, batch.firstCounter + batch.messageCount);
   }
 
@@ -94,10 +114,23 @@ export class AppendChecker {
       const known = this.#acknowledged[sequence];
       if (known !== undefined) this.#violate(`sequence number ${sequence} was given out twice`);
       this.#acknowledged[sequence] = code;
+      this.#acknowledgedMs[sequence] = performance.now();
     }
   }
 
-  /** The engine refused the batch for good. */
+  /** The engine answered that the batch is not stored, or that it cannot tell, where that was to be expected. */
+  failed(producer: string, batch: SentBatch, kind: FailureKind): void {
+    const record = this.#record(producer);
+    const at = record.unanswered.indexOf(batch);
+    if (at < 0) this.#violate(`${producer} was answered twice`);
+    record.unanswered.splice(at, 1);
+    for (let index = 0; index < batch.messageCount; index++)
+      record.failures[batch.firstCounter + index] = kind;
+    if (kind === "rejected") this.rejectedCount += batch.messageCount;
+    else this.unknownCount += batch.messageCount;
+  }
+
+  /** The engine refused the batch for good, where nothing allows it to. */
   refused(producer: string, batch: SentBatch, reason: string): void {
     this.#violate(`${producer} was refused message ${batch.firstCounter}: ${reason}`);
   }
@@ -117,6 +150,38 @@ export class AppendChecker {
     return this.#walkedEnd;
   }
 
+  /**
+   * The power was cut, and the stream, which does not flush on write, now ends at `nextSequence`: what was beyond may be gone,
+   * and its numbers are given again. @returns what was acknowledged of it, and since when at the longest
+   */
+  forget(nextSequence: number): { messageCount: number; oldestMs: number } {
+    let messageCount = 0;
+    let oldestMs = Infinity;
+    for (let sequence = nextSequence; sequence < this.#acknowledged.length; sequence++) {
+      const code = this.#acknowledged[sequence];
+      if (code === undefined) continue;
+      messageCount += 1;
+      oldestMs = Math.min(oldestMs, this.#acknowledgedMs[sequence]!);
+      this.#recordOf(code).failures[code % COUNTERS_PER_PRODUCER] = "unknown";
+    }
+    for (const byNumber of [this.#acknowledged, this.#acknowledgedMs, this.#stored])
+      byNumber.length = Math.min(byNumber.length, nextSequence);
+    this.#walkedEnd = Math.min(this.#walkedEnd, nextSequence);
+    for (const record of this.#producers)
+      record.lastSequence = Math.min(record.lastSequence, nextSequence - 1);
+    return { messageCount, oldestMs };
+  }
+
+  /** Producer and counter, as a payload begins, of all that the last passes read. */
+  storedLabels(): Set<string> {
+    const names = [...this.#producerIndex.keys()];
+    return new Set(
+      this.#stored.map(
+        (code) => `${names[Math.floor(code / COUNTERS_PER_PRODUCER)]!}:${code % COUNTERS_PER_PRODUCER}`,
+      ),
+    );
+  }
+
   /** Compares a stretch that was read. Stretches of one pass come in order. */
   walk(messages: Iterable<StoredMessage>): void {
     for (const { sequence, payload } of messages) this.#walkOne(sequence, payload);
@@ -133,6 +198,11 @@ export class AppendChecker {
       this.#violate(
         `sequence number ${sequence} was acknowledged, and the stream ends at ${range.nextSequence}`,
       );
+    }
+    // Of a stream that overwrites nothing may be left: everything went for a batch that was then torn.
+    if (this.#isOverwriting && range.oldestSequence > this.#walkedEnd) {
+      this.#skip(range.oldestSequence);
+      this.#walkedEnd = range.oldestSequence;
     }
     if (this.#walkedEnd < range.nextSequence) {
       this.#violate(`${this.#walkedEnd} to ${range.nextSequence} could not be read`);
@@ -186,10 +256,11 @@ export class AppendChecker {
   }
 
   #checkOrder(sequence: number, code: number): void {
-    const record = this.#producers[Math.floor(code / COUNTERS_PER_PRODUCER)]!;
+    const record = this.#recordOf(code);
     const counter = code % COUNTERS_PER_PRODUCER;
     const { lastStored } = record;
-    const isNext = lastStored === undefined || counter === lastStored + 1;
+    const isNext =
+      lastStored === undefined || (counter > lastStored && record.mayLack(lastStored + 1, counter));
     // Whoever does not know what became of its messages goes back to the first of them.
     const isAgain = lastStored !== undefined && record.unknown.some(({ from }) => from === counter);
     if (!isNext && !(isAgain && counter <= lastStored)) {
@@ -198,6 +269,8 @@ export class AppendChecker {
       );
     }
     record.lastStored = counter;
+    if (record.failures[counter] === "rejected")
+      this.#violate(`message ${counter} was refused, and is stored at ${sequence}`);
     const copies = (record.copies[counter] ?? 0) + 1;
     record.copies[counter] = copies;
     if (copies === 1) return;
@@ -209,6 +282,10 @@ export class AppendChecker {
   #code(producer: string, counter: number): number {
     this.#record(producer);
     return this.#producerIndex.get(producer)! * COUNTERS_PER_PRODUCER + counter;
+  }
+
+  #recordOf(code: number): ProducerRecord {
+    return this.#producers[Math.floor(code / COUNTERS_PER_PRODUCER)]!;
   }
 
   #record(producer: string): ProducerRecord {

@@ -8,6 +8,7 @@ import type { Fault } from "../support/sim-storage.ts";
 import { explore, type ExplorerOptions } from "./crash-explorer.ts";
 import { faultSweep } from "./fault-sweep.ts";
 import { type PlantedBug, plantedBugs } from "./planted-bugs.ts";
+import { rewriteScenarios } from "./rewrite-scenarios.ts";
 import type { Scenario } from "./workload.ts";
 
 /** `EXPLORER_STATES=1000000 SEED=8127` for a long run; without them a fixed everyday one. */
@@ -17,6 +18,8 @@ const isLong = statesWanted > 0;
 
 const flush: LogPolicy = { ...smallPolicy, segmentSize: 20_000 };
 const noFlush: LogPolicy = { ...smallPolicy, flushOnWrite: false, segmentSize: 9000 };
+const released: LogPolicy = { ...smallPolicy, maxSize: 9000, segmentSize: 3000 };
+const expiring: LogPolicy = { ...smallPolicy, segmentSize: 3000, timeToLiveMs: 20 * 60_000 };
 const overwrite: LogPolicy = {
   ...smallPolicy,
   maxSize: 9000,
@@ -29,11 +32,15 @@ function scenario(name: string, policy: LogPolicy, faults: Record<string, Fault>
   return { name, seed, steps, policy, faults: new Map(Object.entries(faults)) };
 }
 
+/** Behind every so many operations, so that the everyday form has about 20,000 states; planted bugs are looked for behind all. */
+const EVERYDAY_CRASH_EVERY = 3;
+
 const options: ExplorerOptions = {
   seed,
   randomSubsets: isLong ? 10 : 2,
   appendEvery: isLong ? 1 : 4,
   nestedEvery: isLong ? 40 : 400,
+  successorEvery: isLong ? 4 : 40,
   statesMax: Infinity,
   // A long run sees the other operations with its other seeds; so it comes round all faults in minutes.
   crashEvery: isLong ? 8 : 1,
@@ -52,6 +59,8 @@ function everydayScenarios(): Scenario[] {
     scenario("flush", flush),
     scenario("no flush", noFlush),
     { ...scenario("overwrite", overwrite), steps: 20 },
+    { ...scenario("released", released), steps: 20, isReleased: true },
+    { ...scenario("time to live", expiring), steps: 20 },
     scenario("short writes", flush, shortWrites),
     scenario("torn writes", flush, tornWrites),
     scenario("torn writes, no flush", noFlush, tornWrites),
@@ -69,12 +78,15 @@ function everydayScenarios(): Scenario[] {
 function* longScenarios(): Generator<Scenario> {
   for (let round = 0; ; round++) {
     for (const made of everydayScenarios()) yield { ...made, seed: seed + round };
-    yield* faultSweep({ seed: seed + round, steps: 14, policiesEach: 3 });
+    for (const made of rewriteScenarios({ seed: seed + round, steps: 80 })) yield made;
+    yield* faultSweep({ seed: seed + round, steps: 14, policiesEach: 4 });
   }
 }
 
 function rich(bug: PlantedBug): Scenario {
   switch (bug.scenario) {
+    case "rewrite":
+      return rewriteScenarios({ seed, steps: 24 })[0]!;
     case "flush":
       return { ...scenario(bug.name, flush), steps: 24 };
     case "no flush":
@@ -83,6 +95,10 @@ function rich(bug: PlantedBug): Scenario {
       return { ...scenario(bug.name, flush, { "sync@3": { code: "EIO" } }), steps: 24 };
     case "short write":
       return { ...scenario(bug.name, flush, shortWrites), steps: 24 };
+    case "overwrite":
+      return { ...scenario(bug.name, overwrite), steps: 24 };
+    case "time to live":
+      return { ...scenario(bug.name, expiring), steps: 24 };
     case "kernel error":
       return { ...scenario(bug.name, noFlush), steps: 24 };
   }
@@ -94,11 +110,16 @@ describe("crash explorer", () => {
     let states = 0;
     let operations = 0;
     for (const made of isLong ? longScenarios() : everydayScenarios()) {
-      const result = explore(made, { ...options, seed: seed + scenarios });
+      // What a failed sync dropped, only the next process can mistake for durable.
+      const successorEvery = made.faults.size > 0 ? options.successorEvery / 4 : options.successorEvery;
+      const everyday = isLong ? {} : { crashEvery: EVERYDAY_CRASH_EVERY };
+      const result = explore(made, { ...options, ...everyday, successorEvery, seed: seed + scenarios });
       scenarios += 1;
       assert.equal(result.violation, undefined);
       if (made.faults.size === 0)
         assert.ok(result.states > 100, `"${made.name}" gave only ${result.states} states`);
+      if (made.policy.timeToLiveMs !== undefined)
+        assert.ok(result.outcomes.get("expired")! > 0, "nothing expired while it was explored");
       states += result.states;
       operations += result.operations;
       if (isLong && states >= statesWanted) break;
@@ -131,7 +152,9 @@ describe("crash explorer", () => {
       const { violation, states } = explore(rich(bug), {
         ...options,
         appendEvery: 1,
-        crashEvery: 1,
+        crashEvery: bug.scenario === "overwrite" ? 30 : 1,
+        crashAfter: ({ kind }) => kind === "unlink",
+        successorEvery: bug.scenario === "failed sync" ? 1 : options.successorEvery,
         seams: bug.seams,
       });
       assert.ok(violation !== undefined, `not found in ${states} states`);

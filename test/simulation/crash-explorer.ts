@@ -1,7 +1,8 @@
 import { StreamLog } from "../../src/log/stream-log.ts";
 import { ManualClock, SeededRandom } from "../support/deterministic.ts";
-import { blockOf, logOptions, readAll, STREAM_DIRECTORY } from "../support/log-fixture.ts";
-import { crashStates, type SimStorage } from "../support/sim-storage.ts";
+import { blockOf, logOptions, readAll, rewriteAll, STREAM_DIRECTORY } from "../support/log-fixture.ts";
+import { crashStates, type Operation, type SimStorage } from "../support/sim-storage.ts";
+import { boots, outlive } from "./expiry-check.ts";
 import {
   runWorkload,
   type Scenario,
@@ -19,9 +20,15 @@ export interface ExplorerOptions {
   readonly appendEvery: number;
   /** Every n-th state is also crashed while it recovers; a multiple of appendEvery. */
   readonly nestedEvery: number;
+  /** Every n-th killed process has a successor whose power is cut behind some of its operations; 1: behind all of each. */
+  readonly successorEvery: number;
+  /** Operations behind which there always is one, cut behind all of its operations. */
+  readonly succeedAfter?: (operation: Operation) => boolean;
   readonly statesMax: number;
   /** One in so many operations is followed by a crash, and the last unless this is Infinity. */
   readonly crashEvery: number;
+  /** Operations that are always followed by a crash. */
+  readonly crashAfter?: (operation: Operation) => boolean;
 }
 
 export interface ExplorerResult {
@@ -36,6 +43,8 @@ export interface ExplorerResult {
 
 /** A device without power-safe overwrite destroys the unit that it was writing. */
 const GARBLE_BYTES = 4096;
+/** Of the operations of a killed process's successor; over many states all are seen. */
+const SUCCESSOR_SHARE = 0.25;
 
 /**
  * Runs a workload on the real log, cuts the power (or kills the process) behind every operation in every way that the
@@ -60,10 +69,12 @@ export function explore(scenario: Scenario, options: ExplorerOptions): ExplorerR
   const { faultCount } = storage;
   const operations = storage.operations.length;
   let states = 0;
+  let kills = 0;
   for (let operation = 2; operation < operations; operation++) {
     const isLast = operation === operations - 1 && options.crashEvery < Infinity;
-    const isCrashed = isLast || random.fraction() * options.crashEvery < 1;
-    if (!isCrashed) continue;
+    const isChosen = random.fraction() * options.crashEvery < 1;
+    const isMeant = options.crashAfter?.(storage.operations[operation]!) === true;
+    if (!isLast && !isChosen && !isMeant) continue;
     const told = record.told[operation]!;
     const crash = {
       randomSubsets: options.randomSubsets,
@@ -75,7 +86,13 @@ export function explore(scenario: Scenario, options: ExplorerOptions): ExplorerR
       const check = new StateCheck(record, seams, operation, told, state.isKillOnly);
       const isNested = states % options.nestedEvery === 0;
       const isAppended = states % options.appendEvery === 0;
-      const broken = check.run(state.storage, isAppended, isNested ? random : undefined);
+      if (state.isKillOnly) kills += 1;
+      const isWhole = options.succeedAfter?.(storage.operations[operation]!) === true;
+      const isSucceeded = state.isKillOnly && (kills % options.successorEvery === 0 || isWhole);
+      const share = isWhole || options.successorEvery === 1 ? 1 : SUCCESSOR_SHARE;
+      const broken =
+        check.run(state.storage, isAppended, isNested ? random : undefined) ??
+        (isSucceeded ? check.cutSuccessor(random, share) : undefined);
       if (broken !== undefined) {
         const { kind, note } = storage.operations[operation]!;
         const at = `operation ${operation} (${kind} ${typeof note === "string" ? note : JSON.stringify(note)})`;
@@ -111,7 +128,7 @@ class StateCheck {
     const original = storage.copy();
     try {
       if (!isAppended) return this.#compare(this.#open(storage, 2));
-      const broken = this.#recoverAndAppend(storage);
+      const broken = this.#outlive(original.copy()) ?? this.#recoverAndAppend(storage);
       if (broken !== undefined || nested === undefined) return broken;
       return this.#crashRecovery(original, nested);
     } catch (error) {
@@ -119,19 +136,48 @@ class StateCheck {
     }
   }
 
-  #open(storage: SimStorage, epoch: number): StreamLog {
-    const { policy } = this.#record;
+  #open(storage: SimStorage, epoch: number, clock = new ManualClock()): StreamLog {
+    const { policy, rewriteBlockBytes } = this.#record;
     const wrapped = this.#seams.wrap(storage);
     const random = new SeededRandom(epoch * 7919 + this.#operation);
-    return StreamLog.open(logOptions(wrapped, { policy, epoch, random, clock: new ManualClock() })).log;
+    const watch = this.#seams.watch(clock);
+    const options = { policy, rewriteBlockBytes, epoch, random, clock, watch };
+    return StreamLog.open(logOptions(wrapped, options)).log;
+  }
+
+  /** With a time to live: on whatever clock the machine comes up, nothing goes early, and in the end everything. */
+  #outlive(storage: SimStorage): string | undefined {
+    const { policy, candidates } = this.#record;
+    const { timeToLiveMs } = policy;
+    if (timeToLiveMs === undefined) return undefined;
+    const { trueMs, wallMs } = this.#told;
+    const choices = boots(wallMs);
+    const boot = choices[this.#operation % choices.length]!;
+    const clock = new ManualClock(boot.wallMs);
+    const broken = outlive({
+      storage,
+      clock,
+      log: this.#open(storage, 2, clock),
+      boot,
+      crashWallMs: wallMs,
+      crashTrueMs: trueMs,
+      timeToLiveMs,
+      arrivedMs: (sequence, payload) =>
+        candidates.get(sequence)!.find((candidate) => candidate.payload === payload)!.arrivedMs,
+      reopen: (again) => this.#open(again, 3, clock),
+    });
+    return broken === undefined
+      ? undefined
+      : `started at ${boot.wallMs}, ${boot.offMs} ms later, with ${wallMs} before: ${broken}`;
   }
 
   #recoverAndAppend(storage: SimStorage): string | undefined {
     const log = this.#open(storage, 2);
     const broken = this.#compare(log);
     if (broken !== undefined) return broken;
-    // What was recovered takes appends, and both are there at the next start.
+    // What was recovered is rewritten, takes appends, and both are there at the next start.
     const before = readAll(log, log.oldestSequence, log.nextSequence).messages;
+    rewriteAll(log, storage);
     const extra = `after recovery ${"x".repeat(100)}`;
     const sequence = log.append(blockOf([extra]));
     const outcomes: boolean[] = [];
@@ -164,9 +210,30 @@ class StateCheck {
       return `exported below ${exportableEnd}, recovered up to ${nextSequence}`;
     if (syncedEndSequence !== nextSequence)
       return `recovered up to ${nextSequence}, synced ${syncedEndSequence}`;
+    const unbalanced = this.#checkLedger(log, messages);
+    if (unbalanced !== undefined) return unbalanced;
     for (const [sequence, message] of messages) {
       const broken = this.#checkMessage(sequence, message, nextSequence);
       if (broken !== undefined) return broken;
+    }
+    return undefined;
+  }
+
+  /** Every message that was appended has one account, and what retention did not delete is there. */
+  #checkLedger(log: StreamLog, messages: ReadonlyMap<number, string>): string | undefined {
+    let payloadBytes = 0;
+    for (const message of messages.values()) payloadBytes += message.length;
+    const appended = { messages: log.nextSequence, payloadBytes: log.nextPayloadOffset };
+    const stored = log.ledger.stored(appended);
+    if (stored.messages !== messages.size || stored.payloadBytes !== payloadBytes) {
+      const held = `${messages.size} messages of ${payloadBytes} bytes`;
+      return `accounts for ${stored.messages} messages of ${stored.payloadBytes} bytes, holds ${held}`;
+    }
+    const { accounts, drops } = log.ledger.snapshot;
+    // Without room for the account a deletion comes first.
+    const isExcused = this.#record.isEverFull;
+    if (!isExcused && accounts.damaged.messages > 0) {
+      return `has lost the account of a deletion: ${JSON.stringify(drops)}`;
     }
     return undefined;
   }
@@ -186,9 +253,66 @@ class StateCheck {
     return undefined;
   }
 
+  /**
+   * The next process goes on with what the kernel shows it, which is not all that the medium has or ever will have. Then the
+   * power is cut behind one of its operations, or a share of them: what it had told to be durable by then is there, and what the
+   * first one had.
+   */
+  cutSuccessor(random: SeededRandom, share: number): string | undefined {
+    const storage = this.#record.storage.killedAt(this.#operation);
+    if (!hasStream(storage)) return undefined;
+    const told: { readonly operation: number; readonly end: number }[] = [];
+    const tell = (end: number): void => {
+      told.push({ operation: storage.operations.length - 1, end });
+    };
+    try {
+      const log = this.#open(storage, 2);
+      tell(log.syncedEndSequence);
+      log.append(blockOf([`after the kill ${"x".repeat(100)}`]));
+      log.sync(() => tell(log.syncedEndSequence));
+      storage.completeSyncs();
+      rewriteAll(log, storage);
+      const { messages } = readAll(log, log.oldestSequence, log.nextSequence);
+      for (let operation = 0; operation < storage.operations.length; operation++) {
+        if (random.fraction() >= share) continue;
+        const durableEnd = told.findLast((one) => one.operation <= operation)?.end ?? 0;
+        const crash = { random: () => random.fraction(), randomSubsets: 1, garbleBytes: 0 };
+        for (const state of crashStates(storage, operation, crash)) {
+          const broken = this.#compareThird(this.#open(state.storage, 3), durableEnd, messages);
+          if (broken === undefined) continue;
+          const { kind, note } = storage.operations[operation]!;
+          return `next process, behind its ${kind} ${String(note)} (${operation}), ${state.label}: ${broken}`;
+        }
+      }
+    } catch (error) {
+      return `next process: ${textOf(error)}`;
+    }
+    return undefined;
+  }
+
+  #compareThird(
+    log: StreamLog,
+    durableEnd: number,
+    messages: ReadonlyMap<number, string>,
+  ): string | undefined {
+    const mustReach = Math.max(durableEnd, this.#told.durableEnd, this.#told.exportableEnd);
+    const { oldestSequence, nextSequence } = log;
+    if (nextSequence < mustReach) return `${mustReach} acknowledged, recovered up to ${nextSequence}`;
+    if (oldestSequence > this.#told.droppedEnd)
+      return `begins at ${oldestSequence}, dropped below ${this.#told.droppedEnd}`;
+    const found = readAll(log, oldestSequence, nextSequence);
+    if (found.gaps.length > 0) return `a gap that nobody damaged: ${JSON.stringify(found.gaps[0])}`;
+    for (const [at, message] of found.messages) {
+      // Of what the next process held no more, a power cut may give something back.
+      const held = messages.get(at);
+      if (at < mustReach && held !== undefined && held !== message) return `message ${at} is not what it was`;
+    }
+    return this.#checkLedger(log, found.messages);
+  }
+
   /** Recovery itself dies at one of its operations, and is run again. */
   #crashRecovery(first: SimStorage, random: SeededRandom): string | undefined {
-    this.#open(first, 2);
+    rewriteAll(this.#open(first, 2), first);
     for (let operation = 0; operation < first.operations.length; operation++) {
       const crash = { random: () => random.fraction(), randomSubsets: 1, garbleBytes: 0 };
       for (const state of crashStates(first, operation, crash)) {

@@ -35,12 +35,13 @@ const policies: readonly LogPolicy[] = [
     segmentSize: 3000,
     strategyOnFull: StrategyOnFull.OverwriteOldestData,
   },
+  { ...smallPolicy, segmentSize: 3000, timeToLiveMs: 20 * 60_000 },
 ];
 
 interface SweptFault {
   readonly name: string;
   readonly faults: Faults;
-  /** Only a stream that deletes has such calls. */
+  /** Only streams that delete have such calls. */
   readonly isDeletion: boolean;
 }
 
@@ -82,7 +83,7 @@ function* fullInTheMiddle(at: number): Generator<SweptFault> {
 }
 
 /**
- * Scenarios with each fault. `policiesEach` of 1 gives each fault one policy in turn, so that neighbours differ; 3 gives it
+ * Scenarios with each fault. `policiesEach` of 1 gives each fault one policy in turn, so that neighbours differ; 4 gives it
  * all of them.
  */
 export function* faultSweep(options: {
@@ -93,7 +94,7 @@ export function* faultSweep(options: {
   const { seed, steps } = options;
   let turn = 0;
   for (const { name, faults, isDeletion } of sweptFaults()) {
-    const usable = isDeletion ? policies.slice(-1) : policies;
+    const usable = isDeletion ? policies.slice(-2) : policies;
     for (let count = Math.min(options.policiesEach, usable.length); count > 0; count--) {
       const index = turn++ % usable.length;
       yield { name: `${name}, policy ${index}`, seed, steps, policy: usable[index]!, faults };

@@ -5,7 +5,8 @@ import type { StreamDefinitionInput } from "../../src/wire/stream-definition-cod
 import { EngineProcess, temporaryDirectory } from "../support/engine-process.ts";
 import type { CleanUp } from "../support/program.ts";
 import { seededRandom } from "../support/seeded-random.ts";
-import { AppendChecker, type StoredMessage } from "./append-checker.ts";
+import { AppendChecker } from "./append-checker.ts";
+import { checkStream } from "./check-stream.ts";
 import { LoadProducer } from "./load-producer.ts";
 
 const KIB = 1024;
@@ -15,10 +16,8 @@ const LOAD_MS_MAX = 250;
 const START_MS_MAX = 250;
 /** One start in so many is killed. */
 const START_KILLS = 0.25;
-/** Each pass reads again this much of what it has seen, and every so often everything. */
-const READ_AGAIN_COUNT = 500;
+/** Every so often a pass reads everything again. */
 const FULL_PASS_EVERY = 10;
-const READ_COUNT_MAX = 20_000;
 
 const streams: readonly StreamDefinitionInput[] = [
   { name: "plain", streamSegmentSize: 256 * KIB, maxSize: 4096 * 1024 * KIB },
@@ -89,7 +88,7 @@ export async function runKillLoop(
     const client = await MillraceClient.connect({ url: `ws://127.0.0.1:${port}`, ...(token && { token }) });
     if (round === 0) for (const definition of streams) await client.createMessageStream(definition);
     const isFull = isLast || round % FULL_PASS_EVERY === 0;
-    const ends = await Promise.all(checkers.map((checker) => checkStream(client, checker, isFull)));
+    const ends = await Promise.all(checkers.map((checker) => checkStream(client, checker, { isFull })));
     stored = sum(ends);
     client.close();
     options.onRound?.(figures(round));
@@ -113,37 +112,6 @@ async function killStart(
   await after(delayMs);
   program.child.kill("SIGKILL");
   await program.finished();
-}
-
-/** Reads what is new, and some or all of what is not. @returns how many messages were ever stored */
-async function checkStream(client: MillraceClient, checker: AppendChecker, isFull: boolean): Promise<number> {
-  const { storageStatus } = await client.describeMessageStream(checker.stream);
-  const { oldestSequenceNumber, newestSequenceNumber } = storageStatus;
-  const nextSequence = newestSequenceNumber + 1;
-  let next = isFull
-    ? oldestSequenceNumber
-    : Math.max(oldestSequenceNumber, checker.walkedEnd - READ_AGAIN_COUNT);
-  while (next < nextSequence) {
-    const messages = await client.readMessages(checker.stream, {
-      desiredStartSequenceNumber: next,
-      minMessageCount: 1,
-      maxMessageCount: READ_COUNT_MAX,
-    });
-    checker.walk(messages.map(toStored));
-    next = messages.at(-1)!.sequenceNumber + 1;
-  }
-  checker.finish({ oldestSequence: oldestSequenceNumber, nextSequence });
-  return nextSequence;
-}
-
-function toStored({
-  sequenceNumber,
-  payload,
-}: {
-  sequenceNumber: number;
-  payload: Uint8Array;
-}): StoredMessage {
-  return { sequence: sequenceNumber, payload };
 }
 
 function sum(values: readonly number[]): number {

@@ -1,51 +1,60 @@
 import { crc32 } from "node:zlib";
 
-import { BLOCK_FIXED_BYTES, BLOCK_MAGIC_BYTES, BlockKind } from "../../src/log/block-layout.ts";
+import { ClockWatch } from "../../src/core/clock-watch.ts";
+import {
+  BLOCK_FIXED_BYTES,
+  BLOCK_MAGIC_BYTES,
+  blockEndPayloadOffset,
+  blockEndSequence,
+  BlockKind,
+  encodeBlockHeader,
+} from "../../src/log/block-layout.ts";
 import { blockSeed, decodeSegmentHeader, SEGMENT_HEADER_BYTES } from "../../src/log/segment-layout.ts";
+import { scanSegment, SegmentSource } from "../../src/log/segment-scanner.ts";
+import type { WatchedClocks } from "../../src/log/stream-clock.ts";
 import type { Storage, StorageFile } from "../../src/log/storage.ts";
+import type { ManualClock } from "../support/deterministic.ts";
+import { type FileOverrides, patchStorage } from "../support/patch-storage.ts";
 import type { SimStorage } from "../support/sim-storage.ts";
 import { type Seams, soundSeams } from "./workload.ts";
+
+/** Takes the wall clock for the time that passed. */
+function rawClock(clock: ManualClock): WatchedClocks {
+  const startMs = clock.nowMs();
+  return {
+    sample: nothing,
+    get wallMs() {
+      return clock.nowMs();
+    },
+    get elapsedMs() {
+      return Math.max(0, clock.nowMs() - startMs);
+    },
+    steadyMs: Infinity,
+  };
+}
 
 /** Mistakes that storage engines have made, each planted at a seam of the sound one. The explorer must find them all. */
 export interface PlantedBug {
   readonly name: string;
   readonly seams: Seams;
   /** The scenario that is rich enough to show it. */
-  readonly scenario: "flush" | "no flush" | "failed sync" | "short write" | "kernel error";
+  readonly scenario:
+    | "flush"
+    | "no flush"
+    | "failed sync"
+    | "short write"
+    | "kernel error"
+    | "time to live"
+    | "overwrite"
+    | "rewrite";
 }
-
-type FileOverrides = (file: StorageFile, storage: SimStorage) => Partial<StorageFile>;
 
 /** The storage with some calls of its files, or of itself, replaced. */
-function patched(files: FileOverrides, own: (storage: SimStorage) => Partial<Storage> = () => ({})): Seams {
+export function patched(
+  files: FileOverrides,
+  own: (storage: SimStorage) => Partial<Storage> = () => ({}),
+): Seams {
   return { ...soundSeams, wrap: (storage) => patchStorage(storage, files, own(storage)) };
-}
-
-function patchStorage(storage: SimStorage, files: FileOverrides, own: Partial<Storage>): Storage {
-  return {
-    open: (path, mode) => {
-      const file = storage.open(path, mode);
-      return {
-        path,
-        write: (buffers, position) => file.write(buffers, position),
-        read: (target, position) => file.read(target, position),
-        sync: (done) => file.sync(done),
-        syncNow: () => file.syncNow(),
-        truncate: (sizeBytes) => file.truncate(sizeBytes),
-        sizeBytes: () => file.sizeBytes(),
-        close: () => file.close(),
-        ...files(file, storage),
-      };
-    },
-    list: (directory) => storage.list(directory),
-    makeDirectory: (directory) => storage.makeDirectory(directory),
-    syncDirectory: (directory) => storage.syncDirectory(directory),
-    rename: (source, target) => storage.rename(source, target),
-    unlink: (path) => storage.unlink(path),
-    removeDirectory: (directory) => storage.removeDirectory(directory),
-    freeBytes: () => storage.freeBytes(),
-    ...own,
-  };
 }
 
 const nothing = (): void => undefined;
@@ -106,7 +115,69 @@ function makeChecksumsFit(segment: Buffer, segmentId: Buffer): void {
   }
 }
 
+/** Lets every wall clock pass for one that has been steady for long. */
+function believed(watch: WatchedClocks): WatchedClocks {
+  return {
+    sample: () => watch.sample(),
+    get wallMs() {
+      return watch.wallMs;
+    },
+    get elapsedMs() {
+      return watch.elapsedMs;
+    },
+    steadyMs: Infinity,
+  };
+}
+
+/** A start syncs the newest segment, and then a mark in it says that all of it was durable. */
+function trustsItsSync(storage: SimStorage): Storage {
+  const open: Storage["open"] = (filePath, mode) => {
+    const file = storage.open(filePath, mode);
+    const head = Buffer.alloc(SEGMENT_HEADER_BYTES);
+    if (mode === "append") file.read(head, 0);
+    const header = decodeSegmentHeader(head);
+    if (header !== undefined) vouchFor(file, header.segmentId);
+    return file;
+  };
+  return patchStorage(storage, () => ({}), { open });
+}
+
+function vouchFor(file: StorageFile, segmentId: Buffer): void {
+  const sizeBytes = file.sizeBytes();
+  const scan = scanSegment(new SegmentSource(file, segmentId), SEGMENT_HEADER_BYTES, sizeBytes);
+  const last = scan.blocks.at(-1)?.header;
+  if (last === undefined || scan.damage.length > 0 || last.kind !== BlockKind.Data) return;
+  file.syncNow();
+  const mark = {
+    ...last,
+    ...{
+      kind: BlockKind.Watermark,
+      storedBytes: 0,
+      rawBytes: 0,
+      storedCrc: 0,
+      rawCrc: 0,
+      runs: [],
+      messageCount: 0,
+    },
+    firstSequence: blockEndSequence(last),
+    payloadOffset: blockEndPayloadOffset(last),
+    firstIngestMs: last.lastIngestMs,
+    syncedPosition: sizeBytes,
+  };
+  file.write([encodeBlockHeader(mark, segmentId, sizeBytes)], sizeBytes);
+}
+
 export const plantedBugs: readonly PlantedBug[] = [
+  {
+    name: "time to live goes by the raw wall clock",
+    scenario: "time to live",
+    seams: { ...soundSeams, watch: rawClock },
+  },
+  {
+    name: "any wall clock is believed at once",
+    scenario: "time to live",
+    seams: { ...soundSeams, watch: (clock) => believed(new ClockWatch(clock)) },
+  },
   {
     name: "an append is acknowledged before its sync",
     scenario: "flush",
@@ -152,6 +223,11 @@ export const plantedBugs: readonly PlantedBug[] = [
     })),
   },
   {
+    name: "a second sync is trusted, after a restart",
+    scenario: "failed sync",
+    seams: { ...soundSeams, wrap: trustsItsSync },
+  },
+  {
     name: "a failed sync is taken for a good one",
     scenario: "failed sync",
     seams: patched((file) => ({
@@ -184,6 +260,15 @@ export const plantedBugs: readonly PlantedBug[] = [
     name: "a replacement counts before its head is synced",
     scenario: "failed sync",
     seams: withoutSyncAfter((_, position) => position === 0),
+  },
+  {
+    name: "segments are unlinked before the account of it is durable",
+    scenario: "overwrite",
+    seams: patched((file, storage) =>
+      file.path.includes("/ledger")
+        ? { syncNow: nothing, sync: (done) => storage.defer(() => done(undefined)) }
+        : {},
+    ),
   },
   {
     name: "exporters read up to the written end",

@@ -1,5 +1,8 @@
+import { STREAM_START } from "../../src/core/stream-ledger.ts";
 import { Persistence, StrategyOnFull, type StreamDefinition } from "../../src/core/stream-definition.ts";
-import type { MillraceError } from "../../src/core/errors.ts";
+import { type MillraceError, SequenceGapError } from "../../src/core/errors.ts";
+import { type StreamOptions, streamOptionsDefault } from "../../src/core/stream-options.ts";
+import type { LedgerChange } from "../../src/core/stream-ledger.ts";
 import { SharedMemoryStorage, type SharedFile } from "../../src/log/shared-memory-storage.ts";
 import type { Storage } from "../../src/log/storage.ts";
 import { Doorbell } from "../../src/ring/doorbell.ts";
@@ -8,10 +11,15 @@ import { RingReader } from "../../src/ring/ring-reader.ts";
 import { RingSender } from "../../src/ring/ring-sender.ts";
 import { RingWriter } from "../../src/ring/ring-writer.ts";
 import { decodeGap, decodeRecords } from "../../src/stream/records-decoder.ts";
+import { HandledSlot } from "../../src/stream/handled-slot.ts";
 import { StreamAgent } from "../../src/stream/stream-agent.ts";
 import {
   APPENDED_ENTRY_BYTES,
+  APPENDED_FLAG_REPEAT,
   APPENDED_HEAD_BYTES,
+  APPEND_FLAG_PRODUCER,
+  APPEND_HEAD_BYTES,
+  APPEND_PRODUCER_BYTES,
   type ControlReply,
   type ControlRequest,
   DownRecord,
@@ -20,19 +28,28 @@ import {
   type StreamProgress,
   UpRecord,
   decodeFailed,
+  decodeLoss,
   decodeProgress,
 } from "../../src/stream/stream-channel.ts";
 import { ManualClock, SeededRandom } from "../support/deterministic.ts";
 import { SimStorage } from "../support/sim-storage.ts";
+import { definitionWith } from "../support/stream-fixture.ts";
 
 /** What came up the ring, in order. */
 export type UpEvent =
-  | { readonly kind: "appended"; readonly token: number; readonly firstSequence: number }
+  | {
+      readonly kind: "appended";
+      readonly token: number;
+      readonly firstSequence: number;
+      readonly isRepeat?: true;
+    }
   | {
       readonly kind: "failed";
       readonly token: number;
       readonly code: MillraceError["code"];
       readonly text: string;
+      /** Of a gap. */
+      readonly expectedSequence?: number;
     }
   | {
       readonly kind: "records";
@@ -48,7 +65,8 @@ export type UpEvent =
       readonly fromSequence: number;
       readonly toSequence: number;
     }
-  | { readonly kind: "progress"; readonly slot: number; readonly progress: StreamProgress };
+  | { readonly kind: "progress"; readonly slot: number; readonly progress: StreamProgress }
+  | { readonly kind: "loss"; readonly slot: number; readonly change: LedgerChange };
 
 export function streamDefinition(changes: Partial<StreamDefinition> = {}): StreamDefinition {
   return {
@@ -58,8 +76,9 @@ export function streamDefinition(changes: Partial<StreamDefinition> = {}): Strea
     strategyOnFull: StrategyOnFull.RejectNewData,
     persistence: Persistence.File,
     flushOnWrite: false,
+    exportDefinition: definitionWith([]).exportDefinition,
     ...changes,
-  } as StreamDefinition;
+  };
 }
 
 /** Messages as a batch frames them. */
@@ -89,10 +108,16 @@ export class AgentFixture {
       storage?: SimStorage;
       blockBytes?: number;
       ringBytes?: number;
+      syncBytes?: number;
+      epoch?: number;
+      commitAlignBytes?: number;
+      /** What stands between the agent and its storage. */
+      wrap?: (storage: SimStorage) => Storage;
       memoryStorage?: (files: readonly SharedFile[]) => Storage;
     } = {},
   ) {
-    const { ringBytes = 64 * 1024, blockBytes = 16 * 1024 } = options;
+    const { ringBytes = 64 * 1024, blockBytes = 16 * 1024, syncBytes = 64 * 1024 } = options;
+    const { epoch = 1, commitAlignBytes = 0 } = options;
     this.storage = options.storage ?? emptyStore();
     const downRing = allocateRing(ringBytes);
     const upRing = allocateRing(ringBytes);
@@ -102,17 +127,21 @@ export class AgentFixture {
       down: new RingReader(downRing, new Doorbell()),
       up: new RingSender(new RingWriter(upRing, new Doorbell())),
       wakeMain: () => undefined,
+      handledSlot: new HandledSlot(),
       reply: (message) => void this.replies.push(message),
-      storage: this.storage,
+      storage: options.wrap?.(this.storage) ?? this.storage,
       memoryStorage: options.memoryStorage ?? ((files) => new SharedMemoryStorage({ files })),
       clock: this.clock,
       random: new SeededRandom(1),
       settings: {
-        epoch: 1,
+        storeDirectory: "/store",
+        epoch,
         blockBytes,
         syncIntervalMs: 1000,
-        syncBytes: 64 * 1024,
-        commitAlignBytes: 0,
+        syncBytes,
+        commitAlignBytes,
+        diskFreeMinBytes: 0,
+        memoryStreamBytesMax: 2 ** 30,
       },
     });
   }
@@ -125,7 +154,11 @@ export class AgentFixture {
     return answer;
   }
 
-  open(slot: number, changes: Partial<StreamDefinition> = {}, { create = true } = {}): ControlReply {
+  open(
+    slot: number,
+    changes: Partial<StreamDefinition> = {},
+    { create = true, isEndUnclean = false } = {},
+  ): ControlReply {
     const streamId = String(slot).padStart(32, "0");
     const directory = directoryOf(slot);
     const definition = streamDefinition(changes);
@@ -135,10 +168,32 @@ export class AgentFixture {
       streamId,
       directory,
       definition,
+      options: streamOptionsDefault,
       create,
       memory: [],
-      knownEndSequence: 0,
+      knownEnd: STREAM_START,
+      isEndUnclean,
     });
+  }
+
+  update(
+    slot: number,
+    changes: Partial<StreamDefinition>,
+    options: StreamOptions = streamOptionsDefault,
+  ): ControlReply {
+    return this.control({ kind: "update", slot, definition: streamDefinition(changes), options });
+  }
+
+  /** Ends the agent as a clean stop does. */
+  close(): void {
+    const replied = this.replies.length;
+    this.agent.onControl({ kind: "close", id: this.#nextId++ });
+    for (let turn = 0; turn < 100 && !this.agent.isClosed; turn++) {
+      this.storage.completeSyncs();
+      this.work();
+    }
+    const reply = this.replies[replied];
+    if (reply?.kind !== "done") throw new Error(`closing was answered ${JSON.stringify(reply)}`);
   }
 
   append(
@@ -150,15 +205,22 @@ export class AgentFixture {
       flags?: number;
       rawBytes?: number;
       count?: number;
+      producer?: { id: number; sequence: number };
     },
   ): void {
     const bytes = batch.bytes ?? framed(batch.messages ?? []);
-    const head = Buffer.alloc(24);
+    const { producer } = batch;
+    const flags = (batch.flags ?? 0) | (producer === undefined ? 0 : APPEND_FLAG_PRODUCER);
+    const head = Buffer.alloc(APPEND_HEAD_BYTES + (producer === undefined ? 0 : APPEND_PRODUCER_BYTES));
     head.writeUInt32LE(token, 0);
     head.writeUInt32LE(slot, 4);
-    head.writeUInt32LE(batch.flags ?? 0, 8);
+    head.writeUInt32LE(flags, 8);
     head.writeUInt32LE(batch.rawBytes ?? bytes.length, 12);
     head.writeUInt32LE(batch.count ?? batch.messages?.length ?? 0, 16);
+    if (producer !== undefined) {
+      head.writeDoubleLE(producer.id, APPEND_HEAD_BYTES);
+      head.writeDoubleLE(producer.sequence, APPEND_HEAD_BYTES + 8);
+    }
     this.#down.send(DownRecord.Append, head, bytes);
   }
 
@@ -215,12 +277,12 @@ export class AgentFixture {
   }
 
   /** The outcomes of `work` alone. */
-  outcomes(): Exclude<UpEvent, { kind: "progress" }>[] {
-    return this.work().filter((event) => event.kind !== "progress");
+  outcomes(): Exclude<UpEvent, { kind: "progress" | "loss" }>[] {
+    return this.work().filter((event) => event.kind !== "progress" && event.kind !== "loss");
   }
 
   /** Ends the syncs that run, and those they start, then works. */
-  afterSync(): Exclude<UpEvent, { kind: "progress" }>[] {
+  afterSync(): Exclude<UpEvent, { kind: "progress" | "loss" }>[] {
     this.storage.completeSyncs();
     return this.outcomes();
   }
@@ -255,10 +317,16 @@ function decodeUp(type: number, bytes: Buffer, start: number, end: number): UpEv
     case UpRecord.Appended:
       return Array.from({ length: bytes.readUInt32LE(start) }, (_, index) => {
         const at = start + APPENDED_HEAD_BYTES + index * APPENDED_ENTRY_BYTES;
-        return { kind: "appended", token: bytes.readUInt32LE(at), firstSequence: bytes.readDoubleLE(at + 8) };
+        const isRepeat = (bytes.readUInt32LE(at + 4) & APPENDED_FLAG_REPEAT) !== 0;
+        return {
+          kind: "appended",
+          token: bytes.readUInt32LE(at),
+          firstSequence: bytes.readDoubleLE(at + 8),
+          ...(isRepeat && { isRepeat }),
+        };
       });
     case UpRecord.Failed:
-      return [{ kind: "failed", ...decodeFailed(bytes, start, end) }];
+      return [failedEvent(decodeFailed(bytes, start, end))];
     case UpRecord.Records: {
       const { token, isLast, firstSequence, durableEnd, messages } = decodeRecords(bytes, start, end);
       return [{ kind: "records", token, isLast, firstSequence, durableEnd, payloads: unframed(messages) }];
@@ -269,7 +337,15 @@ function decodeUp(type: number, bytes: Buffer, start: number, end: number): UpEv
     }
     case UpRecord.Progress:
       return [{ kind: "progress", slot: bytes.readUInt32LE(start), progress: decodeProgress(bytes, start) }];
+    case UpRecord.Loss:
+      return [{ kind: "loss", slot: bytes.readUInt32LE(start), change: decodeLoss(bytes, start) }];
   }
+}
+
+function failedEvent({ token, error }: { token: number; error: MillraceError }): UpEvent {
+  const { code, message: text } = error;
+  const failed = { kind: "failed", token, code, text } as const;
+  return error instanceof SequenceGapError ? { ...failed, expectedSequence: error.expectedSequence } : failed;
 }
 
 function unframed(messages: Uint8Array): string[] {

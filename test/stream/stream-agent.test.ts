@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { compressSync } from "lz4-napi";
 import { Persistence, StrategyOnFull } from "../../src/core/stream-definition.ts";
+import { SharedMemoryStorage, type SharedFile } from "../../src/log/shared-memory-storage.ts";
 import { openStoreDirectory } from "../../src/stream/store-directory.ts";
 import { APPEND_FLAG_LZ4, type ControlReply } from "../../src/stream/stream-channel.ts";
 import { SimStorage } from "../support/sim-storage.ts";
@@ -342,6 +343,25 @@ describe("StreamAgent, control", () => {
     );
   });
 
+  it("keeps what a Memory stream holds when its deletion fails", () => {
+    const storage = emptyStore();
+    const memories: SharedMemoryStorage[] = [];
+    const memoryStorage = (files: readonly SharedFile[]): SharedMemoryStorage => {
+      const memory = new SharedMemoryStorage({ files });
+      memories.push(memory);
+      return memory;
+    };
+    const fixture = new AgentFixture({ storage, memoryStorage });
+    fixture.open(0, { persistence: Persistence.Memory });
+    fixture.append(1, 0, { messages: ["a"] });
+    assert.deepEqual(fixture.outcomes(), [appended(1, 0)]);
+    const held = memories[0]!.list(directoryOf(0));
+    assert.equal(held.length, 1);
+    storage.plant([["rename@+1", { code: "EIO" }]]);
+    assert.equal(fixture.control({ kind: "destroy", slot: 0 }).kind, "failed");
+    assert.deepEqual(memories[0]!.list(directoryOf(0)), held);
+  });
+
   it("answers a failed creation with the reason", () => {
     const faults = new Map([["write@*", { code: "ENOSPC" }]]);
     const storage = emptyStore({ faults });
@@ -352,14 +372,36 @@ describe("StreamAgent, control", () => {
   });
 });
 
+describe("the creation of a stream", () => {
+  for (const persistence of [Persistence.File, Persistence.Memory]) {
+    it(`that fails at any step says whether there may be a stream (persistence ${persistence})`, () => {
+      const whole = openFixture({ persistence });
+      const steps = whole.storage.operations.slice(EMPTY_STORE_OPERATIONS);
+      const codes = steps.map((_, index) => {
+        const faults = new Map([[`any@${EMPTY_STORE_OPERATIONS + index + 1}`, { code: "EIO" }]]);
+        const storage = emptyStore({ faults });
+        const fixture = new AgentFixture({ storage });
+        const reply = fixture.open(0, { persistence });
+        assert.ok(reply.kind === "failed", JSON.stringify(reply));
+        const { streams, fenced } = openStoreDirectory({ storage, storeDirectory: "/store" });
+        assert.deepEqual(fenced, []);
+        assert.equal(streams.length, reply.code === "UNKNOWN_OUTCOME" ? 1 : 0, reply.code);
+        return reply.code;
+      });
+      assert.equal(codes.pop(), "UNKNOWN_OUTCOME");
+      assert.ok(codes.length >= 5 && codes.every((code) => code === "STORAGE_READ_ONLY"), String(codes));
+    });
+  }
+});
+
 describe("a stream directory that a crash left half made", () => {
   it("is found complete or not at all, after every operation of a creation", () => {
     const whole = openFixture();
     const operationCount = whole.storage.operations.length;
     let foundCount = 0;
     for (let operation = EMPTY_STORE_OPERATIONS; operation <= operationCount; operation++) {
-      for (const image of [whole.storage.durableImage(operation), whole.storage.kernelImage(operation)]) {
-        const storage = new SimStorage({ image });
+      const afterPowerCut = new SimStorage({ image: whole.storage.durableImage(operation) });
+      for (const storage of [afterPowerCut, whole.storage.killedAt(operation)]) {
         const contents = openStoreDirectory({ storage, storeDirectory: "/store" });
         assert.deepEqual(contents.fenced, [], `after operation ${operation}`);
         if (contents.streams.length === 0) {

@@ -1,11 +1,12 @@
-import type { Clock } from "../../src/core/clock.ts";
+import type { MachineClock } from "../../src/core/clock.ts";
 import type { Random } from "../../src/core/random.ts";
 import { seededRandom } from "./seeded-random.ts";
 
 /** A clock that moves when it is told to. */
-export class ManualClock implements Clock {
+export class ManualClock implements MachineClock {
   #wallMs: number;
   #monotonicMs = 0;
+  #sleptMs = 0;
 
   constructor(wallMs = 1_700_000_000_000) {
     this.#wallMs = wallMs;
@@ -16,9 +17,17 @@ export class ManualClock implements Clock {
   monotonicMs(): number {
     return this.#monotonicMs;
   }
+  uptimeMs(): number {
+    return this.#monotonicMs + this.#sleptMs;
+  }
   advance(ms: number): void {
     this.#wallMs += ms;
     this.#monotonicMs += ms;
+  }
+  /** The machine sleeps: all but the monotonic clock go on. */
+  sleep(ms: number): void {
+    this.#wallMs += ms;
+    this.#sleptMs += ms;
   }
   /** The wall clock alone. */
   setWall(ms: number): void {

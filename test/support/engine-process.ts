@@ -1,8 +1,9 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { setTimeout as after } from "node:timers/promises";
 import { readToken } from "../../src/net/token-store.ts";
-import { Program, runProgram, type CleanUp, type Finished } from "./program.ts";
+import { endPrograms, Program, runProgram, type CleanUp, type Finished } from "./program.ts";
 
 /** The program in this build; compiled to dist/test/support/. */
 const builtProgram = path.join(import.meta.dirname, "..", "..", "src", "millrace.js");
@@ -21,6 +22,7 @@ export class EngineProcess {
   readonly port: number;
   readonly storeDirectory: string;
   readonly #t: CleanUp;
+  #token: string | undefined;
   readonly #options: EngineProcessOptions;
 
   private constructor(
@@ -42,6 +44,16 @@ export class EngineProcess {
   ): Promise<EngineProcess> {
     const storeDirectory = options.storeDirectory ?? temporaryDirectory(t);
     const serve = EngineProcess.spawn(t, { ...options, storeDirectory });
+    return EngineProcess.attach(t, serve, { ...options, storeDirectory });
+  }
+
+  /** Waits until a process that `spawn` started is ready. Fails when it ends before. */
+  static async attach(
+    t: CleanUp,
+    serve: Program,
+    options: EngineProcessOptions & { storeDirectory: string },
+  ): Promise<EngineProcess> {
+    const { storeDirectory } = options;
     const ready = JSON.parse(await serve.line("stdout", /"ready"/)) as { port: number };
     return new EngineProcess(t, options, { serve, port: ready.port, storeDirectory });
   }
@@ -55,7 +67,9 @@ export class EngineProcess {
 
   /** What a client must present; undefined while authentication is off and never was on. */
   get token(): string | undefined {
-    return readToken(path.join(this.storeDirectory, "store"));
+    // Once: the medium may fail later, as a test wants it to.
+    this.#token ??= readToken(path.join(this.storeDirectory, "store"));
+    return this.#token;
   }
 
   /** Variables under which a command finds this engine and its token. */
@@ -81,6 +95,17 @@ export class EngineProcess {
     return this.serve.finished();
   }
 
+  /** Stops every thread where it is, but for those that wait for a disk; on return none runs. */
+  async suspend(): Promise<void> {
+    this.serve.child.kill("SIGSTOP");
+    const tasks = `/proc/${String(this.serve.child.pid)}/task`;
+    const isStill = (thread: string): boolean => {
+      const stat = readFileSync(`${tasks}/${thread}/stat`, "latin1");
+      return /^[TD]/.test(stat.slice(stat.lastIndexOf(")") + 2));
+    };
+    while (!readdirSync(tasks).every(isStill)) await after(1);
+  }
+
   /** Ends the process as a power switch would, but for what the kernel holds. */
   async kill(): Promise<Finished> {
     this.serve.child.kill("SIGKILL");
@@ -103,9 +128,12 @@ function environment(
   };
 }
 
-/** Removed when the test ends. */
+/** Removed when the test ends, behind the programs that it started: an engine that runs makes files again. */
 export function temporaryDirectory(t: CleanUp): string {
   const directory = mkdtempSync(path.join(tmpdir(), "millrace-test-"));
-  t.after(() => rmSync(directory, { recursive: true, force: true }));
+  t.after(async () => {
+    await endPrograms(t);
+    rmSync(directory, { recursive: true, force: true });
+  });
   return directory;
 }

@@ -49,6 +49,7 @@ export class ExportBench {
       clock: systemClock,
       random: systemRandom,
       storage: fileStorage,
+      storeDirectory: this.directory,
       logger: silentLogger,
       ...options,
     });
@@ -72,7 +73,9 @@ export class ExportBench {
       stream = made;
     }
     const definition = definitionWith(configs, { name });
-    manager.addStream({ streamId: name, name, directory: place, definition });
+    const source = stream;
+    const drops = () => source.drops;
+    manager.addStream({ streamId: name, name, directory: place, definition, drops });
     return stream;
   }
 }

@@ -4,8 +4,11 @@ import { BlockBuilder } from "../../src/log/block-builder.ts";
 import type { LogSlice } from "../../src/log/decoded-block.ts";
 import type { Storage } from "../../src/log/storage.ts";
 import type { LogPolicy } from "../../src/log/log-policy.ts";
-import type { StreamLogOptions } from "../../src/log/stream-log.ts";
+import type { TimeMark } from "../../src/log/stream-clock.ts";
+import type { StreamLog } from "../../src/log/stream-log.ts";
+import type { StreamLogOptions } from "../../src/log/stream-log-options.ts";
 import { ManualClock, SeededRandom } from "./deterministic.ts";
+import type { SimStorage } from "./sim-storage.ts";
 
 export const STREAM_ID = "5eed".repeat(8);
 export const STREAM_DIRECTORY = "/store/stream";
@@ -17,6 +20,16 @@ export const smallPolicy: LogPolicy = {
   flushOnWrite: true,
   commitAlignBytes: 4096,
   syncBytesMax: 100_000,
+};
+
+/** The time at the start of a stream, of a clock that has proven itself. */
+export const startTime: TimeMark = {
+  stampMs: 1_700_000_000_000,
+  clockEra: 0,
+  ageMs: 0,
+  runMs: 0,
+  isAgeProven: true,
+  isStampProven: true,
 };
 
 export function logOptions(
@@ -67,6 +80,16 @@ export function blockOf(messages: readonly string[], ingestMs?: number): BlockBu
   const builder = new BlockBuilder(4096);
   addBatch(builder, messages, ingestMs === undefined ? {} : { ingestMs });
   return builder;
+}
+
+/** Rewrites whatever is due, with the syncs that it starts. */
+export function rewriteAll(log: StreamLog, storage: SimStorage): void {
+  for (let slices = 0; ; slices++) {
+    const slice = log.rewrites?.slice(() => undefined) ?? "idle";
+    if (slice === "idle") return;
+    if (slice === "waiting") storage.completeSyncs();
+    if (slices > 100_000) throw new Error("rewriting does not end");
+  }
 }
 
 export function costOf(builder: BlockBuilder): number {

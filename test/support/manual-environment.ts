@@ -24,6 +24,7 @@ export class ManualEnvironment implements Environment {
   #nowMs = 0;
   readonly #timers = new Set<ManualTimer>();
   #line: Line | undefined;
+  #lastId = 0;
   connects = 0;
   readonly opened: SocketOptions[] = [];
   /** Thrown by the next attempts to connect. */
@@ -83,6 +84,10 @@ export class ManualEnvironment implements Environment {
 
   fraction(): number {
     return this.#fraction();
+  }
+
+  uniqueId(): number {
+    return ++this.#lastId;
   }
 
   /** Breaks the connection: what is on its way in either direction is lost. */

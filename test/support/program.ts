@@ -8,8 +8,10 @@ export type CleanUp = Pick<TestContext, "after">;
 
 export interface ProgramOptions {
   readonly env?: NodeJS.ProcessEnv;
-  /** The Node.js binary; the one that runs the test by default. */
+  /** The Node.js binary, or another interpreter; the one that runs the test by default. */
   readonly nodePath?: string;
+  /** Where it runs; where the test does by default. */
+  readonly directory?: string;
 }
 
 export interface Finished {
@@ -19,6 +21,13 @@ export interface Finished {
   readonly stderr: string;
 }
 
+const started = new WeakMap<CleanUp, Set<Program>>();
+
+/** Kills what a test has started and waits for the ends, so that nothing is taken from under a program that runs. */
+export async function endPrograms(t: CleanUp): Promise<void> {
+  for (const program of started.get(t) ?? []) await program.end();
+}
+
 /** A program of ours in a process of its own, killed when the test ends. */
 export class Program {
   readonly child: ChildProcessWithoutNullStreams;
@@ -26,9 +35,10 @@ export class Program {
   #stdout = "";
   #stderr = "";
 
-  constructor(t: CleanUp, args: readonly string[], { env = process.env, nodePath }: ProgramOptions = {}) {
+  constructor(t: CleanUp, args: readonly string[], options: ProgramOptions = {}) {
+    const { env = process.env, nodePath = process.execPath, directory } = options;
     // Under the test runner's own variable a child would report to it instead of running as it is.
-    this.child = spawn(nodePath ?? process.execPath, args, { env: { ...env, NODE_TEST_CONTEXT: undefined } });
+    this.child = spawn(nodePath, args, { env: { ...env, NODE_TEST_CONTEXT: undefined }, cwd: directory });
     this.child.stdout.on("data", (data: Buffer) => (this.#stdout += data.toString("latin1")));
     this.child.stderr.on("data", (data: Buffer) => (this.#stderr += data.toString()));
     this.#finished = once(this.child, "close").then(([code, signal]) => ({
@@ -37,10 +47,8 @@ export class Program {
       stdout: this.#stdout,
       stderr: this.#stderr,
     }));
-    t.after(async () => {
-      this.child.kill("SIGKILL");
-      await this.#finished;
-    });
+    started.set(t, (started.get(t) ?? new Set()).add(this));
+    t.after(() => this.end());
   }
 
   /** The first line of an output that matches. Fails when the program ends without it. */
@@ -52,6 +60,12 @@ export class Program {
       throw new Error(`no line ${String(pattern)}; code ${String(code)}, ${stdout}${stderr}`);
     })();
     return found;
+  }
+
+  /** Kills it, if it still runs, and waits for the end. */
+  async end(): Promise<void> {
+    this.child.kill("SIGKILL");
+    await this.#finished;
   }
 
   /** Waits for the end. Standard output comes as Latin-1, so that bytes stay bytes. */

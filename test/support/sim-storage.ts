@@ -1,6 +1,7 @@
 import path from "node:path";
 
 import type { Storage, StorageEntry, StorageFile } from "../../src/log/storage.ts";
+import { failIf, systemError } from "./system-error.ts";
 
 /**
  * A file system in memory that knows which EFFECTS of each operation are durable. After a power cut the durable ones are
@@ -40,8 +41,8 @@ interface EffectBase {
   readonly operation: number;
   /** The operation after which it is durable. */
   durableAt: number;
-  /** A failed sync dropped it: no later sync brings it back. */
-  lost: boolean;
+  /** The operation, a failed sync, that dropped it: no later sync brings it back. */
+  lostAt: number;
 }
 type NameEffect = EffectBase &
   (
@@ -58,6 +59,8 @@ export type Effect = NameEffect | FileEffect;
 
 const PAGE_BYTES = 4096;
 const DIRECTORY = -1;
+/** The operation of what an earlier process did. */
+const BEFORE = -1;
 
 /** Bytes of a file; copied before the first change when another image shares them. */
 class SimInode {
@@ -108,7 +111,7 @@ interface Image {
 export class SimStorage implements Storage {
   readonly operations: Operation[] = [];
   readonly effects: Effect[] = [];
-  readonly #faults: Faults;
+  readonly #faults: Map<string, Fault>;
   readonly #counts = new Map<string, number>();
   readonly #names: Map<string, number>;
   readonly #inodes: Map<number, SimInode>;
@@ -121,12 +124,20 @@ export class SimStorage implements Storage {
   faultCount = 0;
   #isHealed = false;
 
-  constructor(options: { readonly faults?: Faults; readonly image?: Image } = {}) {
-    this.#faults = options.faults ?? new Map<string, Fault>();
+  constructor(
+    options: {
+      readonly faults?: Faults;
+      readonly image?: Image;
+      /** What an earlier process did that the medium may not have: `image` shows all of it. */
+      readonly inherited?: { readonly base: Image; readonly effects: readonly Effect[] };
+    } = {},
+  ) {
+    this.#faults = new Map(options.faults);
     this.#names = options.image?.names ?? new Map([["/", DIRECTORY]]);
     this.#inodes = options.image?.inodes ?? new Map<number, SimInode>();
-    this.#base = shareImage({ names: this.#names, inodes: this.#inodes });
-    this.#nextInode = 1 + Math.max(0, ...this.#names.values());
+    this.#base = options.inherited?.base ?? shareImage({ names: this.#names, inodes: this.#inodes });
+    this.effects.push(...(options.inherited?.effects ?? []));
+    this.#nextInode = 1 + Math.max(0, ...this.#names.values(), ...this.#inodes.keys());
   }
 
   /** The checker's own event, such as an acknowledgement; it stands between the operations. */
@@ -167,7 +178,7 @@ export class SimStorage implements Storage {
   }
 
   #record(effect: Omit<NameEffect, keyof EffectBase> | Omit<FileEffect, keyof EffectBase>): void {
-    const base = { operation: this.operations.length - 1, durableAt: Infinity, lost: false };
+    const base = { operation: this.operations.length - 1, durableAt: Infinity, lostAt: Infinity };
     this.effects.push({ ...effect, ...base } as Effect);
   }
 
@@ -243,8 +254,32 @@ export class SimStorage implements Storage {
     this.#record({ type: "unlink", path: name, inode, directory: path.dirname(name) } as NameEffect);
   }
 
+  identify(place: string): string {
+    if (!this.#names.has(place)) throw systemError("ENOENT", `lstat '${place}'`);
+    return `${place} ${this.#names.get(place)!}`;
+  }
+
   freeBytes(): number {
     return this.freeBytesLeft;
+  }
+
+  get isSyncing(): boolean {
+    return this.#queue.length > 0;
+  }
+
+  /** Ends the sync that began first. */
+  completeOneSync(): void {
+    this.#queue.shift()?.();
+  }
+
+  /** Faults from here on: `sync@+3` is the third sync from now, `sync@+3+` it and all later ones. */
+  plant(faults: Iterable<readonly [string, Fault]>): void {
+    for (const [key, fault] of faults) {
+      const [kind, offset] = key.split("@+") as [OperationKind, string];
+      const isLasting = offset.endsWith("+");
+      const at = this.count(kind) + Number.parseInt(offset);
+      this.#faults.set(`${kind}@${at}${isLasting ? "+" : ""}`, fault);
+    }
   }
 
   /** Runs what waits to be called back, with what that starts. */
@@ -306,16 +341,18 @@ export class SimStorage implements Storage {
     const fault = this.#begin("sync", path.basename(filePath));
     for (const effect of this.effects.slice(0, covered)) {
       if (!("inode" in effect) || effect.inode !== inode || effect.type === "link") continue;
-      if (effect.durableAt !== Infinity || effect.lost) continue;
+      if (effect.durableAt !== Infinity || effect.lostAt !== Infinity) continue;
       if (fault === undefined) effect.durableAt = this.operations.length - 1;
-      else if (effect.type === "data") effect.lost = true;
+      else if (effect.type === "data") effect.lostAt = this.operations.length - 1;
     }
     return fault === undefined ? undefined : systemError(fault.code ?? "EIO", "fdatasync");
   }
 
   /** Images after a crash right behind `operation`: see `crashStates`. */
   pending(operation: number): Effect[] {
-    return this.effects.filter((e) => e.operation <= operation && e.durableAt > operation && !e.lost);
+    return this.effects.filter(
+      (e) => e.operation <= operation && e.durableAt > operation && e.lostAt > operation,
+    );
   }
 
   /** What is durable after `operation`. */
@@ -327,11 +364,24 @@ export class SimStorage implements Storage {
     return image;
   }
 
-  /** What a process that was killed behind `operation` leaves: the kernel has all of it, whatever the medium has. */
-  kernelImage(operation: number): Image {
-    const image = shareImage(this.#base);
-    for (const effect of this.effects) if (effect.operation <= operation) applyEffect(image, effect);
-    return image;
+  /**
+   * What a process that was killed behind `operation` leaves to the next one: the kernel shows all of it, whatever the medium
+   * has. What was pending is still pending, and what a failed sync dropped is still shown and will never be there.
+   */
+  killedAt(operation: number): SimStorage {
+    const base = shareImage(this.#base);
+    const done = this.effects.filter((effect) => effect.operation <= operation);
+    const firstPending = done.findIndex((effect) => effect.durableAt > operation);
+    const durableCount = firstPending < 0 ? done.length : firstPending;
+    for (const effect of done.slice(0, durableCount)) applyEffect(base, effect);
+    const image = shareImage(base);
+    const effects = done.slice(durableCount).map((effect): Effect => {
+      applyEffect(image, effect);
+      const durableAt = effect.durableAt <= operation ? BEFORE : Infinity;
+      const lostAt = effect.lostAt <= operation ? BEFORE : Infinity;
+      return { ...effect, operation: BEFORE, durableAt, lostAt };
+    });
+    return new SimStorage({ image, inherited: { base, effects } });
   }
 
   /** The files as they are now, as another machine's start. */
@@ -414,7 +464,7 @@ function shareImage(image: Image): Image {
   return { names: new Map(image.names), inodes };
 }
 
-function applyEffect(image: Image, effect: Effect, bytes?: Buffer): void {
+export function applyEffect(image: Image, effect: Effect, bytes?: Buffer): void {
   switch (effect.type) {
     case "link":
       image.names.set(effect.path, effect.inode);
@@ -491,8 +541,7 @@ export function* crashStates(
     }
     return { label, storage: new SimStorage({ image }), isKillOnly: false };
   };
-  const kernel = new SimStorage({ image: storage.kernelImage(operation) });
-  yield { label: "process killed", storage: kernel, isKillOnly: true };
+  yield { label: "process killed", storage: storage.killedAt(operation), isKillOnly: true };
   yield make("nothing pending reached the medium", () => false);
   if (pending.length === 0) return;
   yield make("everything pending reached the medium", () => true);
@@ -546,12 +595,4 @@ function* garbled(pending: readonly Effect[], durable: Image, unitBytes: number)
     const label = `unit of ${unitBytes} bytes around operation ${chosen.operation} destroyed`;
     yield { label, storage: new SimStorage({ image }), isKillOnly: false };
   }
-}
-
-function failIf(fault: Fault | undefined, call: string): void {
-  if (fault !== undefined) throw systemError(fault.code ?? "EIO", call);
-}
-
-export function systemError(code: string, call: string): Error {
-  return Object.assign(new Error(`${code}: ${call}`), { code });
 }

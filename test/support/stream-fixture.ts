@@ -8,9 +8,12 @@ import {
   type KinesisConfig,
   type StreamDefinition,
 } from "../../src/core/stream-definition.ts";
+import type { StreamLoss } from "../../src/core/stream-ledger.ts";
+import type { ExportProgress } from "../../src/export/live-account.ts";
 import { BlockBuilder } from "../../src/log/block-builder.ts";
 import type { Storage } from "../../src/log/storage.ts";
 import { StreamLog } from "../../src/log/stream-log.ts";
+import { progressOf } from "../../src/stream/open-stream.ts";
 
 const STREAM_ID = "00112233445566778899aabbccddeeff";
 
@@ -42,9 +45,7 @@ export class StreamFixture {
   }
 
   /** Appends the payloads as one block and makes them durable. @returns what exporters are told */
-  async append(
-    payloads: readonly (string | Uint8Array)[],
-  ): Promise<{ oldestSequence: number; syncedEndSequence: number }> {
+  async append(payloads: readonly (string | Uint8Array)[]): Promise<ExportProgress> {
     const pieces = payloads.map((payload) => Buffer.from(payload));
     const source = Buffer.concat(
       pieces.flatMap((piece) => {
@@ -65,8 +66,13 @@ export class StreamFixture {
     return this.progress;
   }
 
-  get progress(): { oldestSequence: number; syncedEndSequence: number } {
-    return { oldestSequence: this.log.oldestSequence, syncedEndSequence: this.log.syncedEndSequence };
+  get progress(): ExportProgress {
+    return progressOf(this.log);
+  }
+
+  /** What is gone from its front. */
+  get drops(): readonly StreamLoss[] {
+    return this.log.ledger.snapshot.drops;
   }
 }
 

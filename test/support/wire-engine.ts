@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { MillraceError } from "../../src/core/errors.ts";
+import { MillraceError, SequenceGapError } from "../../src/core/errors.ts";
 import { checkFraming, FramingFault } from "../../src/core/message-framing.ts";
 import { StatusCode } from "../../src/core/status-code.ts";
 import type { StreamDefinition } from "../../src/core/stream-definition.ts";
+import { ProducerTable } from "../../src/log/producer-table.ts";
 import { createAppendBatchHeader, readAppendBatchHeader } from "../../src/wire/append-batch-layout.ts";
 import { AppendResultWriter } from "../../src/wire/append-batch-result-layout.ts";
 import { decodeAppendMessage, encodeAppendMessageResponse } from "../../src/wire/append-message.ts";
@@ -37,13 +38,18 @@ import {
   encodeUpdateMessageStreamResponse,
 } from "../../src/wire/update-message-stream.ts";
 
-/** What the test lets happen to one batch. `lose` stores it and answers nothing. */
-export type BatchFate = "store" | "lose" | { readonly status: number; readonly stores?: boolean };
+/**
+ * What the test lets happen to one batch. `lose` stores it and answers nothing. A status is what the stream answers when it is the
+ * turn of the batch; one with `isEarly` comes before the stream has seen it.
+ */
+export type BatchFate =
+  "store" | "lose" | { readonly status: number; readonly stores?: boolean; readonly isEarly?: boolean };
 
 interface StoredStream {
   definition: StreamDefinition;
   oldest: number;
   readonly payloads: Uint8Array[];
+  producers: ProducerTable;
 }
 
 interface OpenSubscription {
@@ -69,6 +75,10 @@ export class WireEngine {
   isHoldingAnswers = false;
   /** Operations that are not answered at all. */
   readonly silent = new Set<number>();
+  /** Answers the requests that come by documents. */
+  answerDocument: (frame: Uint8Array) => Uint8Array = () => {
+    throw new Error("no document is expected");
+  };
   creditGiven = 0;
   unsubscribed = 0;
   readonly #sessions = new Set<WireSession>();
@@ -80,7 +90,8 @@ export class WireEngine {
   }
 
   create(name: string): StoredStream {
-    const stream = { definition: { name } as StreamDefinition, oldest: 0, payloads: [] };
+    const definition = { name } as StreamDefinition;
+    const stream = { definition, oldest: 0, payloads: [], producers: new ProducerTable() };
     this.streams.set(name, stream);
     return stream;
   }
@@ -140,6 +151,11 @@ export class WireSession {
       case Operation.Unsubscribe:
         this.#engine.unsubscribed++;
         this.#subscriptions.delete(decodeUnsubscribe(frame));
+        return;
+      case Operation.DescribeStream:
+      case Operation.ConfigureStream:
+      case Operation.CreateStream:
+        this.#peer.send(this.#engine.answerDocument(frame));
         return;
       default:
         this.#peer.send(this.#answerCall(frame));
@@ -203,12 +219,32 @@ export class WireSession {
       return;
     }
     const fate = this.#engine.fateOf(header.requestId);
-    const isStored = typeof fate === "string" || fate.stores === true;
-    const firstSequence = isStored ? this.#engine.store(stream, payloadsOf(frame, header.messagesAt)) : 0;
-    if (fate === "store") this.#results.addSuccess(header.requestId, firstSequence);
-    else if (fate !== "lose")
-      this.#results.addFailure(header.requestId, fate.status, `status ${fate.status}`);
+    try {
+      this.#decide(stream, frame, fate);
+    } catch (thrown) {
+      if (!(thrown instanceof SequenceGapError)) throw thrown;
+      const { ownStatus, message, expectedSequence } = thrown;
+      if (fate !== "lose") this.#results.addFailure(header.requestId, ownStatus, message, expectedSequence);
+    }
     this.#answerBatches();
+  }
+
+  #decide(stream: StoredStream, frame: Uint8Array, fate: BatchFate): void {
+    const { requestId, messageCount, messagesAt, producerId, producerSequence } = this.#header;
+    const producer = { id: producerId, sequence: producerSequence };
+    const refusal = typeof fate === "string" ? undefined : fate;
+    const isEarly = refusal?.isEarly === true;
+    const isNamed = this.#header.hasProducer;
+    const known = isEarly || !isNamed ? undefined : stream.producers.find(producer, messageCount);
+    const isStored = known === undefined && (refusal === undefined || refusal.stores === true);
+    let firstSequence = known?.firstSequence ?? 0;
+    if (isStored) {
+      firstSequence = this.#engine.store(stream, payloadsOf(frame, messagesAt));
+      if (isNamed) stream.producers.record(producer, { firstSequence, messageCount });
+    }
+    if (fate === "lose") return;
+    if (refusal === undefined || known !== undefined) this.#results.addSuccess(requestId, firstSequence);
+    else this.#results.addFailure(requestId, refusal.status, `status ${refusal.status}`);
   }
 
   #answerBatches(): void {

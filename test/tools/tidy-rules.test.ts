@@ -53,6 +53,16 @@ describe("checkTree, imports", () => {
     assert.match(messages(files), /src must not import test\/support\/b\.ts/);
   });
 
+  it("allows the store commands all of log, and the other commands nothing of it", () => {
+    const files = {
+      "src/cli/store/a.ts": 'import "../../log/b.ts";\nimport "../../engine/c.ts";\n',
+      "src/cli/d.ts": 'import "../log/b.ts";\n',
+      "src/log/b.ts": "",
+      "src/engine/c.ts": "",
+    };
+    assert.deepEqual(check(files), ["src/cli/d.ts:1 import", "src/cli/store/a.ts:2 import"]);
+  });
+
   it("allows the engine the interface that net calls, and nothing else of net", () => {
     const files = {
       "src/engine/a.ts": 'import "../net/request-handler.ts";\nimport "../net/port.ts";\n',

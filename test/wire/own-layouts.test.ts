@@ -2,7 +2,12 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { MillraceError } from "../../src/core/errors.ts";
 import { checkFraming, describeFramingFault, FramingFault } from "../../src/core/message-framing.ts";
-import { APPEND_BATCH_BYTES_MAX, APPEND_BATCH_MESSAGES_MAX } from "../../src/core/limits.ts";
+import {
+  APPEND_BATCH_BYTES_MAX,
+  APPEND_BATCH_MESSAGES_MAX,
+  STREAM_DOCUMENT_BYTES_MAX,
+} from "../../src/core/limits.ts";
+import { StatusCode } from "../../src/core/status-code.ts";
 import {
   APPEND_BATCH_HEADER_BYTES,
   createAppendBatchHeader,
@@ -24,6 +29,13 @@ import {
   encodeOpenStream,
   encodeOpenStreamResult,
 } from "../../src/wire/open-stream-layout.ts";
+import { Operation } from "../../src/wire/operation.ts";
+import {
+  decodeStreamDocumentRequest,
+  decodeStreamDocumentResult,
+  encodeStreamDocumentRequest,
+  encodeStreamDocumentResult,
+} from "../../src/wire/stream-document-layout.ts";
 import {
   decodeCredit,
   decodeSubscribe,
@@ -235,6 +247,60 @@ const layouts = [
     decode: decodeUnsubscribe,
     value: 3,
   },
+  {
+    name: "DescribeStream",
+    golden: bytesOf("49 00 0200 | 04030201 | 00000000 | 7331"),
+    encode: () =>
+      encodeStreamDocumentRequest(Operation.DescribeStream, {
+        requestId: 0x01020304,
+        name: "s1",
+        document: "",
+      }),
+    decode: decodeStreamDocumentRequest,
+    value: { requestId: 0x01020304, name: "s1", document: "" },
+  },
+  {
+    name: "DescribeStreamResult",
+    golden: bytesOf("4a 00 0000 | 01000000 | 0a000000 | 7b2278223a22c3a9227d"),
+    encode: () =>
+      encodeStreamDocumentResult(Operation.DescribeStream, {
+        requestId: 1,
+        status: 0,
+        errorMessage: "",
+        document: '{"x":"é"}',
+      }),
+    decode: decodeStreamDocumentResult,
+    value: { requestId: 1, status: 0, errorMessage: "", document: '{"x":"é"}' },
+  },
+  {
+    name: "ConfigureStream",
+    golden: bytesOf("4b 00 0200 | 01000000 | 02000000 | 7331 | 7b7d"),
+    encode: () =>
+      encodeStreamDocumentRequest(Operation.ConfigureStream, { requestId: 1, name: "s1", document: "{}" }),
+    decode: decodeStreamDocumentRequest,
+    value: { requestId: 1, name: "s1", document: "{}" },
+  },
+  {
+    name: "ConfigureStreamResult that refuses",
+    golden: bytesOf("4c 05 0200 | 01000000 | 00000000 | 6e6f"),
+    encode: () =>
+      encodeStreamDocumentResult(Operation.ConfigureStream, {
+        requestId: 1,
+        status: 5,
+        errorMessage: "no",
+        document: "",
+      }),
+    decode: decodeStreamDocumentResult,
+    value: { requestId: 1, status: 5, errorMessage: "no", document: "" },
+  },
+  {
+    name: "CreateStream",
+    golden: bytesOf("4d 00 0200 | 01000000 | 02000000 | 7331 | 7b7d"),
+    encode: () =>
+      encodeStreamDocumentRequest(Operation.CreateStream, { requestId: 1, name: "s1", document: "{}" }),
+    decode: decodeStreamDocumentRequest,
+    value: { requestId: 1, name: "s1", document: "{}" },
+  },
 ];
 
 describe("layouts of our own operations", () => {
@@ -303,15 +369,21 @@ describe("readAppendBatchHeader", () => {
     assert.equal(refusal(put(16, 3), "MALFORMED_FRAME"), 6);
   });
 
-  it("refuses a producer id above 2^53 - 1", () => {
+  it("refuses a producer id above 2^53 - 1, and id 0, which is nobody's", () => {
     const frame = encodeAppendBatch({
       handle: 1,
       requestId: 1,
       messages: [text("a")],
       producer: { id: 1, sequence: 1 },
     });
-    new DataView(frame.buffer).setUint32(24, 0x200000, true);
+    const view = new DataView(frame.buffer);
+    view.setUint32(24, 0x200000, true);
     assert.throws(() => readHeader(frame), /above 9007199254740991/);
+    view.setUint32(24, 0x1fffff, true);
+    view.setUint32(20, 0xffffffff, true);
+    assert.equal(readHeader(frame).producerId, 2 ** 53 - 1);
+    view.setBigUint64(20, 0n);
+    assert.throws(() => readHeader(frame), /producer id 0, the least is 1/);
   });
 
   it("refuses a compressed batch that claims more than LZ4 can unpack to", () => {
@@ -348,6 +420,16 @@ describe("AppendResultWriter", () => {
     }
   });
 
+  it("tells with a gap which batch was expected", () => {
+    const results = new AppendResultWriter();
+    results.addFailure(1, StatusCode.SequenceGap, "gap", 2 ** 40);
+    results.addFailure(2, StatusCode.SequenceGap, "not known", 0);
+    assert.deepEqual(readResults(results.take()), [
+      { requestId: 1, status: StatusCode.SequenceGap, firstSequence: 2 ** 40, errorMessage: "gap" },
+      { requestId: 2, status: StatusCode.SequenceGap, firstSequence: 0, errorMessage: "not known" },
+    ]);
+  });
+
   it("calls nothing for a frame that is malformed behind its first result", () => {
     const results = new AppendResultWriter();
     results.addSuccess(1, 1);
@@ -356,5 +438,39 @@ describe("AppendResultWriter", () => {
     let calls = 0;
     assert.throws(() => decodeAppendBatchResult(frame.subarray(0, -1), () => calls++), MillraceError);
     assert.equal(calls, 0);
+  });
+});
+
+describe("a request or result with a document", () => {
+  it("is refused where it is longer than the limit, on either side", () => {
+    const request = { requestId: 1, name: "s", document: "x".repeat(STREAM_DOCUMENT_BYTES_MAX + 1) };
+    assert.throws(() => encodeStreamDocumentRequest(Operation.ConfigureStream, request), {
+      code: "INVALID_REQUEST",
+      message: /document of 1048577 bytes, the maximum is 1048576/,
+    });
+    const named = { requestId: 1, name: "é".repeat(400), document: "" };
+    assert.throws(() => encodeStreamDocumentRequest(Operation.DescribeStream, named), /name is 800 bytes/);
+    const result = { requestId: 7, status: 0, errorMessage: "", document: request.document };
+    assert.deepEqual(
+      decodeStreamDocumentResult(encodeStreamDocumentResult(Operation.DescribeStream, result)),
+      {
+        requestId: 7,
+        status: 7,
+        errorMessage: "The answer has 1048577 bytes, the maximum is 1048576",
+        document: "",
+      },
+    );
+  });
+
+  it("of the largest size arrives whole", () => {
+    const document = "x".repeat(STREAM_DOCUMENT_BYTES_MAX);
+    const frame = encodeStreamDocumentRequest(Operation.CreateStream, { requestId: 1, name: "s", document });
+    assert.equal(decodeStreamDocumentRequest(frame).document, document);
+  });
+
+  it("that is no UTF-8 is malformed", () => {
+    assert.throws(() => decodeStreamDocumentRequest(bytesOf("4b 00 0100 | 01000000 | 01000000 | 73 | ff")), {
+      code: "MALFORMED_FRAME",
+    });
   });
 });

@@ -6,6 +6,7 @@ import { CborReader } from "../../src/wire/cbor-reader.ts";
 import { CborWriter } from "../../src/wire/cbor-writer.ts";
 import {
   checkStreamDefinition,
+  checkUpdatedDefinition,
   readStreamDefinition,
   writeStreamDefinition,
 } from "../../src/wire/stream-definition-codec.ts";
@@ -33,8 +34,25 @@ function withRaw(key: string, valueHex: string) {
     .text(key)
     .finish();
   const bytes = Buffer.concat([head.subarray(1), Buffer.from(valueHex, "hex")]);
-  return readStreamDefinition(new CborReader(bytes));
+  return readStreamDefinition(new CborReader(bytes), checkStreamDefinition);
 }
+
+describe("checkUpdatedDefinition", () => {
+  it("refuses a segment size above maxSize where one is named (PROTOCOL 5)", () => {
+    const tooLarge = { ...minimal, maxSize: MIB, streamSegmentSize: MIB + 1 };
+    assert.throws(() => checkUpdatedDefinition(tooLarge), /streamSegmentSize is 1048577, above/);
+    assert.equal(checkUpdatedDefinition({ ...tooLarge, streamSegmentSize: MIB }).streamSegmentSize, MIB);
+  });
+
+  it("lowers the default to maxSize where none is named: what is left out goes back to its default (PROTOCOL 5)", () => {
+    assert.equal(checkUpdatedDefinition({ ...minimal, maxSize: MIB }).streamSegmentSize, MIB);
+    assert.equal(
+      checkUpdatedDefinition({ ...minimal, maxSize: MIB, streamSegmentSize: null }).streamSegmentSize,
+      MIB,
+    );
+    assert.equal(checkUpdatedDefinition(minimal).streamSegmentSize, 16 * MIB);
+  });
+});
 
 describe("checkStreamDefinition", () => {
   it("fills in every default", () => {
@@ -243,6 +261,6 @@ describe("readStreamDefinition", () => {
     writeStreamDefinition(writer, definition);
     const bytes = writer.finish();
     assert.ok(Buffer.from(bytes).toString("hex").includes("fb43e0000000000000"));
-    assert.deepEqual(readStreamDefinition(new CborReader(bytes, 1)), definition);
+    assert.deepEqual(readStreamDefinition(new CborReader(bytes, 1), checkStreamDefinition), definition);
   });
 });

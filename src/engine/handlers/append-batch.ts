@@ -1,8 +1,8 @@
-import { MillraceError, asMillraceError } from "../../core/errors.ts";
+import { type MillraceError, SequenceGapError, asMillraceError } from "../../core/errors.ts";
 import { MESSAGE_OVERHEAD_BYTES } from "../../core/limits.ts";
 import { MESSAGE_LENGTH_BYTES } from "../../core/message-framing.ts";
 import type { StreamRequest } from "../../stream/pending-requests.ts";
-import { APPEND_FLAG_LZ4 } from "../../stream/stream-channel.ts";
+import { APPEND_FLAG_LZ4, APPEND_FLAG_PRODUCER } from "../../stream/stream-channel.ts";
 import { readAppendBatchHeader } from "../../wire/append-batch-layout.ts";
 import { failureText } from "../../wire/reply-status.ts";
 import { assertOpen } from "../catalog.ts";
@@ -15,20 +15,16 @@ export function handleAppendBatch(engine: EngineContext, client: ClientState, fr
   const header = client.header;
   try {
     readAppendBatchHeader(frame, header);
-    if (header.hasProducer) {
-      throw new MillraceError(
-        "INVALID_REQUEST",
-        "Producer ids and sequences are not supported by this version",
-      );
-    }
-    const entry = client.stream(header.handle);
+    const entry = client.stream(header.handle, "append");
     assertOpen(entry);
+    if (header.hasProducer) entry.producerSessions.claim(header.producerId, client.session.id);
     const proxy = engine.workers.proxy(entry.workerIndex);
     proxy.assertRoom();
-    const { requestId, rawSizeBytes, messageCount, messagesAt } = header;
+    const { requestId, rawSizeBytes, messageCount, messagesAt, producerId, producerSequence } = header;
     const request = new PendingAppendBatch(engine, client, entry, { requestId, rawSizeBytes, messageCount });
-    const flags = header.isLz4 ? APPEND_FLAG_LZ4 : 0;
-    const to = { slot: entry.slot, flags, rawBytes: rawSizeBytes, messageCount };
+    const flags = (header.isLz4 ? APPEND_FLAG_LZ4 : 0) | (header.hasProducer ? APPEND_FLAG_PRODUCER : 0);
+    const { slot } = entry;
+    const to = { slot, flags, rawBytes: rawSizeBytes, messageCount, producerId, producerSequence };
     if (!proxy.append(request, to, frame.subarray(messagesAt))) engine.waitForRoom(client, entry.workerIndex);
   } catch (thrown) {
     addFailure(engine, client, header.requestId, asMillraceError(thrown));
@@ -60,10 +56,13 @@ class PendingAppendBatch implements StreamRequest {
     client.begin(batch.rawSizeBytes + MESSAGE_OVERHEAD_BYTES);
   }
 
-  onAppended(firstSequence: number): void {
+  onAppended(firstSequence: number, isRepeat: boolean): void {
     this.#client.end(this.#rawSizeBytes + MESSAGE_OVERHEAD_BYTES);
-    this.#entry.appendedMessageCount += this.#messageCount;
-    this.#entry.appendedBytes += this.#rawSizeBytes - this.#messageCount * MESSAGE_LENGTH_BYTES;
+    if (isRepeat) this.#entry.repeatedMessageCount += this.#messageCount;
+    else {
+      this.#entry.appendedMessageCount += this.#messageCount;
+      this.#entry.appendedBytes += this.#rawSizeBytes - this.#messageCount * MESSAGE_LENGTH_BYTES;
+    }
     const { results, session } = this.#client;
     results.addSuccess(this.#requestId, firstSequence);
     if (results.isFull) session.send(results.take());
@@ -83,7 +82,8 @@ function addFailure(
   requestId: number,
   error: MillraceError,
 ): void {
-  client.results.addFailure(requestId, error.ownStatus, failureText(error));
+  const expectedSequence = error instanceof SequenceGapError ? error.expectedSequence : 0;
+  client.results.addFailure(requestId, error.ownStatus, failureText(error), expectedSequence);
   if (client.results.isFull) client.session.send(client.results.take());
   else engine.markReplying(client);
 }

@@ -2,7 +2,7 @@ import type { MillraceError } from "../../core/errors.ts";
 import { MillraceError as Failure } from "../../core/errors.ts";
 import { MESSAGE_OVERHEAD_BYTES } from "../../core/limits.ts";
 import type { StreamRequest } from "../../stream/pending-requests.ts";
-import { decodeAppendMessage, encodeAppendMessageResponse } from "../../wire/append-message.ts";
+import { type AppendMessage, encodeAppendMessageResponse } from "../../wire/append-message.ts";
 import { Operation } from "../../wire/operation.ts";
 import { success } from "../../wire/reply.ts";
 import type { ClientState } from "../client-state.ts";
@@ -11,8 +11,11 @@ import { replyFailure } from "../failure-reply.ts";
 import type { StreamEntry } from "../stream-entry.ts";
 
 /** AppendMessage (4): one message, answered when it is committed. */
-export function handleAppendMessage(engine: EngineContext, client: ClientState, frame: Uint8Array): void {
-  const { requestId, name, payload } = decodeAppendMessage(frame);
+export function handleAppendMessage(
+  engine: EngineContext,
+  client: ClientState,
+  { requestId, name, payload }: AppendMessage,
+): void {
   if (payload.length > engine.messageBytesMax) {
     const text = `Cannot append a message of ${payload.length} bytes: at most ${engine.messageBytesMax}`;
     throw new Failure("MESSAGE_TOO_LARGE", text);

@@ -1,25 +1,34 @@
-import {
-  decodeDeleteMessageStream,
-  encodeDeleteMessageStreamResponse,
-} from "../../wire/delete-message-stream.ts";
-import { success } from "../../wire/reply.ts";
+import { encodeDeleteMessageStreamResponse } from "../../wire/delete-message-stream.ts";
+import { type NamedRequest, success } from "../../wire/reply.ts";
+import { inTime } from "../answer-deadline.ts";
+import { assertOpen } from "../catalog.ts";
 import type { ClientState } from "../client-state.ts";
 import type { EngineContext } from "../engine-context.ts";
+import type { StreamEntry } from "../stream-entry.ts";
 
 /** DeleteMessageStream (3): answered when the stream cannot come back. Its exporters stop first. */
 export async function handleDeleteMessageStream(
   engine: EngineContext,
   client: ClientState,
-  frame: Uint8Array,
+  { requestId, name }: NamedRequest,
 ): Promise<void> {
-  const { requestId, name } = decodeDeleteMessageStream(frame);
   const entry = engine.catalog.get(name);
+  const deletion = entry.turns.run(engine.clock, () => deleteStream(engine, entry));
+  await inTime(engine.timers, `The deletion of stream "${name}"`, deletion);
+  client.session.send(encodeDeleteMessageStreamResponse(success(requestId)));
+}
+
+async function deleteStream(engine: EngineContext, entry: StreamEntry): Promise<void> {
+  assertOpen(entry);
   // The one that has the stream open: should it die before it is asked, its successor does not.
   const proxy = engine.workers.proxy(entry.workerIndex);
   entry.lifecycle = "deleting";
   try {
-    if (entry.isExported) await engine.exports.removeStream(entry.streamId);
-    entry.isExported = false;
+    if (entry.isExported) {
+      // They are gone at once, and the wait is for what they had under way: progress that comes meanwhile is not for them.
+      entry.isExported = false;
+      await engine.exports.removeStream(entry.streamId);
+    }
     await proxy.control({ kind: "destroy", slot: entry.slot });
   } catch (thrown) {
     engine.reopenAfterDeletion(entry);
@@ -27,6 +36,6 @@ export async function handleDeleteMessageStream(
   }
   entry.lifecycle = "gone";
   engine.catalog.remove(entry);
-  engine.workers.unplace(entry.workerIndex);
-  client.session.send(encodeDeleteMessageStreamResponse(success(requestId)));
+  engine.releaseSlot(entry);
+  engine.workers.unplace(entry.workerIndex, entry.directory);
 }

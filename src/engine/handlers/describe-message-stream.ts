@@ -1,9 +1,6 @@
 import type { MessageStreamInfo } from "../../core/stream-definition.ts";
-import {
-  decodeDescribeMessageStream,
-  encodeDescribeMessageStreamResponse,
-} from "../../wire/describe-message-stream.ts";
-import { success } from "../../wire/reply.ts";
+import { encodeDescribeMessageStreamResponse } from "../../wire/describe-message-stream.ts";
+import { type NamedRequest, success } from "../../wire/reply.ts";
 import type { ClientState } from "../client-state.ts";
 import type { EngineContext } from "../engine-context.ts";
 import type { StreamEntry } from "../stream-entry.ts";
@@ -12,9 +9,8 @@ import type { StreamEntry } from "../stream-entry.ts";
 export function handleDescribeMessageStream(
   engine: EngineContext,
   client: ClientState,
-  frame: Uint8Array,
+  { requestId, name }: NamedRequest,
 ): void {
-  const { requestId, name } = decodeDescribeMessageStream(frame);
   const messageStreamInfo = describeStream(engine, engine.catalog.get(name));
   client.session.send(encodeDescribeMessageStreamResponse({ ...success(requestId), messageStreamInfo }));
 }

@@ -5,19 +5,14 @@ import type { Message } from "../../core/stream-definition.ts";
 import type { StreamRequest } from "../../stream/pending-requests.ts";
 import type { ReceivedRecords } from "../../stream/records-decoder.ts";
 import { Operation } from "../../wire/operation.ts";
-import {
-  type ReadMessages,
-  decodeReadMessages,
-  encodeReadMessagesResponse,
-} from "../../wire/read-messages.ts";
+import { type ReadMessages, encodeReadMessagesResponse } from "../../wire/read-messages.ts";
 import { success } from "../../wire/reply.ts";
 import type { ClientRead, ClientState } from "../client-state.ts";
 import type { EngineContext } from "../engine-context.ts";
 import { replyFailure } from "../failure-reply.ts";
 
 /** ReadMessages (5): waits in the worker until the minimum is there or the time is over. */
-export function handleReadMessages(engine: EngineContext, client: ClientState, frame: Uint8Array): void {
-  const request = decodeReadMessages(frame);
+export function handleReadMessages(engine: EngineContext, client: ClientState, request: ReadMessages): void {
   // Refused at once, not when its turn comes.
   engine.catalog.get(request.streamName);
   client.addRead(new PendingRead(engine, client, request));

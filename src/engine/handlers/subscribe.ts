@@ -1,4 +1,4 @@
-import { type MillraceError, asMillraceError } from "../../core/errors.ts";
+import type { MillraceError } from "../../core/errors.ts";
 import { MillraceError as Failure } from "../../core/errors.ts";
 import {
   OUTBOUND_BUFFERED_BYTES_MAX,
@@ -12,46 +12,47 @@ import { GapReason as StoreGapReason } from "../../stream/stream-channel.ts";
 import type { StreamProxy } from "../../stream/stream-proxy.ts";
 import { GapReason, encodeMessages } from "../../wire/messages-layout.ts";
 import { failureText } from "../../wire/reply-status.ts";
-import {
-  decodeCredit,
-  decodeSubscribe,
-  decodeUnsubscribe,
-  encodeSubscribeResult,
-} from "../../wire/subscribe-layout.ts";
+import { type Credit, type Subscribe, encodeSubscribeResult } from "../../wire/subscribe-layout.ts";
 import { assertOpen } from "../catalog.ts";
 import type { Cancellable, ClientState } from "../client-state.ts";
 import type { EngineContext } from "../engine-context.ts";
 
 /** Subscribe (68): pushes Messages frames from a sequence number on, as far as the client gives credit. */
-export function handleSubscribe(engine: EngineContext, client: ClientState, frame: Uint8Array): void {
-  const { handle, subscriptionId, fromSequence, creditBytes } = decodeSubscribe(frame);
-  try {
-    client.assertSubscriptionFree(subscriptionId);
-    const entry = client.stream(handle);
-    assertOpen(entry);
-    const proxy = engine.workers.proxy(entry.workerIndex);
-    proxy.assertRoom();
-    const subscription = new Subscription(client, proxy, subscriptionId);
-    client.subscriptions.set(subscriptionId, subscription);
-    const firstSequence = Math.max(fromSequence, entry.progress.oldestSequence);
-    const result = { subscriptionId, status: StatusCode.Success, firstSequence, errorMessage: "" };
-    client.session.send(encodeSubscribeResult(result));
-    // From what the client was told: what is deleted until the worker gets there comes to it as a gap.
-    subscription.start({ slot: entry.slot, fromSequence: firstSequence, creditBytes });
-  } catch (thrown) {
-    sendFailure(client, subscriptionId, asMillraceError(thrown));
-  }
+export function handleSubscribe(engine: EngineContext, client: ClientState, request: Subscribe): void {
+  const { handle, subscriptionId, fromSequence, creditBytes } = request;
+  client.assertSubscriptionFree(subscriptionId);
+  const entry = client.stream(handle, "read");
+  assertOpen(entry);
+  const proxy = engine.workers.proxy(entry.workerIndex);
+  proxy.assertRoom();
+  const subscription = new Subscription(client, proxy, subscriptionId);
+  client.subscriptions.set(subscriptionId, subscription);
+  const firstSequence = Math.max(fromSequence, entry.progress.oldestSequence);
+  const result = { subscriptionId, status: StatusCode.Success, firstSequence, errorMessage: "" };
+  client.session.send(encodeSubscribeResult(result));
+  // From what the client was told: what is deleted until the worker gets there comes to it as a gap.
+  subscription.start({ slot: entry.slot, fromSequence: firstSequence, creditBytes });
+}
+
+export function refuseSubscribe(
+  client: ClientState,
+  { subscriptionId }: Subscribe,
+  error: MillraceError,
+): void {
+  sendFailure(client, subscriptionId, error);
 }
 
 /** Credit (71): the client took so many bytes. */
-export function handleCredit(client: ClientState, frame: Uint8Array): void {
-  const { subscriptionId, creditBytes } = decodeCredit(frame);
+export function handleCredit(
+  _engine: EngineContext,
+  client: ClientState,
+  { subscriptionId, creditBytes }: Credit,
+): void {
   client.subscriptions.get(subscriptionId)?.credit(creditBytes);
 }
 
 /** Unsubscribe (72). Frames on their way may still arrive. */
-export function handleUnsubscribe(client: ClientState, frame: Uint8Array): void {
-  const subscriptionId = decodeUnsubscribe(frame);
+export function handleUnsubscribe(_engine: EngineContext, client: ClientState, subscriptionId: number): void {
   client.subscriptions.get(subscriptionId)?.cancel();
   client.subscriptions.delete(subscriptionId);
 }

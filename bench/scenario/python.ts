@@ -1,0 +1,57 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import path from "node:path";
+import { createInterface } from "node:readline";
+import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
+import { createInferenceDataSet } from "../data-set.ts";
+import { repositoryRoot } from "../environment.ts";
+import { BenchEngine, engineScript } from "./append-case.ts";
+
+const MESSAGE_COUNT = 32_768;
+const STDERR_CHARACTERS_MAX = 4096;
+const script = path.join(repositoryRoot, "tools", "python", "bench.py");
+const python = process.env["MILLRACE_TEST_PYTHON"] ?? "python3";
+
+/** `tools/python/bench.py` against an engine process, with the messages of every bench. */
+export const pythonBench: Bench = {
+  name: "python",
+  summary: "the Python client: appends and their latency, a subscription",
+  secondsDefault: 3,
+  settings: { data_set: "inference-json" },
+  async *run({ caseFilter, seconds, storeRoot }: BenchOptions): AsyncGenerator<BenchRecord> {
+    const engine = await BenchEngine.start({ engineScript, storeRoot, nodeArgs: [] });
+    try {
+      const payloads = path.join(engine.storeDirectory, "bench-payloads");
+      writeFileSync(payloads, createInferenceDataSet(MESSAGE_COUNT).messages.map(toLine).join(""));
+      const url = `ws://${engine.server.host}:${engine.server.port}`;
+      const options = { url, payloads, case: caseFilter, seconds: String(seconds) };
+      yield* runScript(Object.entries(options).map(([name, value]) => `--${name}=${value}`));
+      await engine.stop();
+    } finally {
+      await engine.kill();
+    }
+  },
+};
+
+function toLine(message: Uint8Array): string {
+  return `${Buffer.from(message).toString()}\n`;
+}
+
+async function* runScript(args: readonly string[]): AsyncGenerator<BenchRecord> {
+  const child = spawn(python, ["-B", script, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  const ended = once(child, "close") as Promise<[number | null]>;
+  // Awaited below; a program that cannot be started fails it at once.
+  ended.catch(() => undefined);
+  let stderr = "";
+  child.stderr.on("data", (data: Buffer) => {
+    stderr = (stderr + data.toString()).slice(-STDERR_CHARACTERS_MAX);
+  });
+  try {
+    for await (const line of createInterface({ input: child.stdout })) yield JSON.parse(line) as BenchRecord;
+    const [code] = await ended;
+    if (code !== 0) throw new Error(`${script} ended with ${code ?? "a signal"}: ${stderr}`);
+  } finally {
+    child.kill("SIGKILL");
+  }
+}

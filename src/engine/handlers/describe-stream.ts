@@ -1,0 +1,16 @@
+import { Operation } from "../../wire/operation.ts";
+import type { StreamDocumentRequest } from "../../wire/stream-document-layout.ts";
+import type { ClientState } from "../client-state.ts";
+import { answerDocument } from "../document-request.ts";
+import type { EngineContext } from "../engine-context.ts";
+import { describeStream } from "../stream-description.ts";
+
+/** DescribeStream (73): all that is known of a stream, of one that is not open too. */
+export function handleDescribeStream(
+  engine: EngineContext,
+  client: ClientState,
+  { requestId, name }: StreamDocumentRequest,
+): void {
+  const document = JSON.stringify(describeStream(engine, engine.catalog.find(name)));
+  answerDocument(client, Operation.DescribeStream, { requestId, document });
+}

@@ -1,0 +1,25 @@
+import type { StreamDefinition } from "../core/stream-definition.ts";
+import type { StreamLoss } from "../core/stream-ledger.ts";
+import type { SharedFile } from "../log/shared-memory-storage.ts";
+import type { ArrivalMarks } from "./arrival-marks.ts";
+import type { ExportedStream, Exporter } from "./exporter.ts";
+
+/** A stream that exporters may read. */
+export interface ExportSource {
+  readonly streamId: string;
+  readonly name: string;
+  readonly directory: string;
+  readonly definition: StreamDefinition;
+  /** What is gone from the front of the stream; never behind the progress that `onProgress` told last. */
+  readonly drops: () => readonly StreamLoss[];
+  /** The files of a `Memory` stream as they are now; a batch takes the few that it needs. */
+  readonly memory?: () => readonly SharedFile[];
+}
+
+/** What the manager knows of it. */
+export interface SourceState {
+  readonly stream: ExportedStream;
+  readonly memory: (() => readonly SharedFile[]) | undefined;
+  exporters: Exporter[];
+  arrivals: ArrivalMarks | undefined;
+}

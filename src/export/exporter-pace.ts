@@ -1,0 +1,78 @@
+import type { Random } from "../core/random.ts";
+import { EXPORT_REQUEST_BYTES_MAX, EXPORT_REQUEST_BYTES_MIN, EXPORT_SLOW_RETRY_MS } from "../core/limits.ts";
+import { backoffDelayMs } from "./endpoint-backoff.ts";
+import type { BatchOutcome } from "./export-channel.ts";
+
+/** A gap is believed when it was seen so often, over growing delays: a look may fail for want of descriptors, say. */
+const GAP_LOOKS_MAX = 5;
+
+/** Refused requests in a row that bisection needs to find one message; only beyond them the delays grow. */
+const REFUSALS_WITHOUT_GROWTH = 16;
+
+/** When an exporter may try again after what it has met, how large its next request may be, and whether it believes a gap. */
+export class ExporterPace {
+  #notBeforeMs = -Infinity;
+  #failures = 0;
+  #refusals = 0;
+  #requestBytesMax = EXPORT_REQUEST_BYTES_MAX;
+  #gap = { fromSequence: -1, looks: 0 };
+
+  get notBeforeMs(): number {
+    return this.#notBeforeMs;
+  }
+
+  get requestBytesMax(): number {
+    return this.#requestBytesMax;
+  }
+
+  get believesGaps(): boolean {
+    return this.#gap.looks >= GAP_LOOKS_MAX;
+  }
+
+  /** Takes in how a task ended. */
+  note(outcome: BatchOutcome, { nowMs, random }: { nowMs: number; random: Random }): void {
+    if (outcome.kind === "gap") this.#lookedAtGap(outcome.fromSequence);
+    else if (outcome.kind !== "unreadable") this.#gap = { fromSequence: -1, looks: 0 };
+    this.#notBeforeMs = -Infinity;
+    switch (outcome.kind) {
+      case "sent":
+        this.#refusals = 0;
+        this.#requestBytesMax = Math.min(EXPORT_REQUEST_BYTES_MAX, this.#requestBytesMax * 2);
+        if (outcome.failedMessages === 0) this.#failures = 0;
+        else {
+          // A partial acceptance is progress: the delay does not grow over it.
+          this.#failures = outcome.acceptedMessages > 0 ? 1 : this.#failures + 1;
+          this.#notBeforeMs = nowMs + backoffDelayMs(this.#failures, random);
+        }
+        return;
+      case "passed":
+        this.#failures = 0;
+        return;
+      case "refused":
+        this.#refusals += 1;
+        this.#notBeforeMs =
+          nowMs + backoffDelayMs(Math.max(0, this.#refusals - REFUSALS_WITHOUT_GROWTH), random);
+        return;
+      case "unreadable":
+      case "gap":
+        this.#failures += 1;
+        this.#notBeforeMs = nowMs + backoffDelayMs(this.#failures, random);
+        return;
+      case "failed":
+        if (outcome.timedOut) {
+          this.#requestBytesMax = Math.max(EXPORT_REQUEST_BYTES_MIN, this.#requestBytesMax / 2);
+        }
+        // An endpoint's failure is paced by the endpoint.
+        if (outcome.scope === "endpoint") return;
+        this.#failures += 1;
+        this.#notBeforeMs =
+          nowMs + (outcome.pace === "slow" ? EXPORT_SLOW_RETRY_MS : backoffDelayMs(this.#failures, random));
+        return;
+    }
+  }
+
+  #lookedAtGap(fromSequence: number): void {
+    const looks = this.#gap.fromSequence === fromSequence ? this.#gap.looks + 1 : 1;
+    this.#gap = { fromSequence, looks };
+  }
+}

@@ -1,0 +1,22 @@
+import { EventName } from "../observe/events.ts";
+import type { Logger } from "../observe/logger.ts";
+import type { BatchResult } from "./export-channel.ts";
+import type { Exporter } from "./exporter.ts";
+
+/** Tells how a batch ended. An error that lasts is told once, and its end too; `before` is the error that there was. */
+export function logOutcome(
+  logger: Logger,
+  exporter: Exporter,
+  { result, before }: { result: BatchResult; before: string },
+): void {
+  const { setAside, setAsideError } = result;
+  const { errorMessage, exportConfigIdentifier } = exporter.status();
+  const fields = { stream: exporter.stream.name, exporter: exportConfigIdentifier };
+  if (setAside.length > 0) {
+    const [sequence = 0] = setAside;
+    const told = { ...fields, sequence, count: setAside.length, reason: setAsideError };
+    logger.warn(EventName.ExportSetAside, told);
+  } else if (errorMessage !== "" && errorMessage !== before) {
+    logger.warn(EventName.ExportFailed, { ...fields, reason: errorMessage });
+  } else if (errorMessage === "" && before !== "") logger.info(EventName.ExportRestored, fields);
+}

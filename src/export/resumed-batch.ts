@@ -1,0 +1,106 @@
+import { MESSAGE_LENGTH_BYTES } from "../core/message-framing.ts";
+import { LossReason } from "../core/stream-ledger.ts";
+import { messagesOf, type MessageReader, type ReadGap } from "./batch-reader.ts";
+import { isOpen, nextGroup, type PendingBatch, type PendingEntry } from "./delivery.ts";
+import type { DestinationLimits, ExportRecord } from "./destinations/destination.ts";
+import { reasonOf } from "./dropped-ranges.ts";
+import type { BatchTask } from "./export-channel.ts";
+
+/** One request, ready to go. */
+export interface PreparedRequest {
+  readonly kind: "batch";
+  readonly pending: PendingBatch;
+  readonly group: readonly PendingEntry[];
+  readonly records: readonly ExportRecord[];
+  /** Messages that no request can hold. */
+  readonly tooLarge: readonly number[];
+  readonly tooLargeError: string;
+}
+
+/** Reads the next group of a batch that was sent in part. What retention took meanwhile is accounted for. */
+export function resumeBatch(
+  reader: MessageReader,
+  task: Pick<BatchTask, "oldest" | "drops" | "requestBytesMax" | "acceptsGaps">,
+  { pending, limits }: { pending: PendingBatch; limits: DestinationLimits },
+): PreparedRequest | ReadGap {
+  const left = withoutGone(pending, task);
+  const group = withinBytes(nextGroup(left), task.requestBytesMax, limits.recordOverheadBytes);
+  const again = group.length === 0 ? new Map<number, ExportRecord>() : readAgain(reader, group);
+  const unreadable = new Set(group.filter(({ sequence }) => !again.has(sequence)));
+  const [first] = unreadable;
+  if (first !== undefined && !task.acceptsGaps) {
+    const error = `message ${first.sequence} is damaged or missing in the log`;
+    return { kind: "gap", fromSequence: first.sequence, error };
+  }
+  return {
+    kind: "batch",
+    pending: withFates(left, (entry) => (unreadable.has(entry) ? LossReason.Corrupt : entry.fate)),
+    group: group.filter((entry) => !unreadable.has(entry)),
+    records: group.flatMap(({ sequence }) => again.get(sequence) ?? []),
+    tooLarge: [],
+    tooLargeError: "",
+  };
+}
+
+/** Messages that wait and are gone from the log have their account. */
+function withoutGone(
+  pending: PendingBatch,
+  { oldest, drops }: Pick<BatchTask, "oldest" | "drops">,
+): PendingBatch {
+  return withFates(pending, (entry) =>
+    isOpen(entry) && entry.sequence < oldest.sequence ? reasonOf(entry.sequence, drops) : entry.fate,
+  );
+}
+
+/** A refused message is among the first ones that wait: those that wait no more are not suspected any longer. */
+function withFates(
+  pending: PendingBatch,
+  fateOf: (entry: PendingEntry) => PendingEntry["fate"],
+): PendingBatch {
+  let settled = 0;
+  const entries = pending.entries.map((entry) => {
+    const fate = fateOf(entry);
+    if (entry.fate === "waiting" && fate !== "waiting") settled += 1;
+    return fate === entry.fate ? entry : { ...entry, fate };
+  });
+  return { ...pending, entries, suspects: Math.max(0, pending.suspects - settled) };
+}
+
+/** The first messages that fit a request of `bytesMax`, at least one. */
+function withinBytes(
+  group: readonly PendingEntry[],
+  bytesMax: number,
+  overheadBytes: number,
+): PendingEntry[] {
+  let bytes = 0;
+  return group.filter((entry, index) => {
+    bytes += entry.bytes + overheadBytes;
+    return index === 0 || bytes <= bytesMax;
+  });
+}
+
+/** Reads the messages of `group` again. Those that cannot be read any more are missing in the answer. */
+function readAgain(reader: MessageReader, group: readonly PendingEntry[]): Map<number, ExportRecord> {
+  const wanted = new Set(group.map((entry) => entry.sequence));
+  const records = new Map<number, ExportRecord>();
+  const endSequence = group.at(-1)!.sequence + 1;
+  const bytesMax = group.reduce((sum, entry) => sum + entry.bytes + MESSAGE_LENGTH_BYTES, 0);
+  let at = group[0]!.sequence;
+  while (at < endSequence) {
+    const before = at;
+    const messageCountMax = endSequence - at;
+    for (const slice of reader.read({ fromSequence: at, endSequence, messageCountMax, bytesMax })) {
+      if (slice.kind === "gap") {
+        at = Math.max(at, slice.toSequence);
+        continue;
+      }
+      for (const record of messagesOf(slice)) {
+        if (wanted.has(record.sequence))
+          records.set(record.sequence, { ...record, data: record.data.slice() });
+      }
+      at = Math.max(at, slice.firstSequence + slice.messageCount);
+    }
+    if (at === before) break;
+  }
+  return records;
+}

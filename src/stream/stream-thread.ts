@@ -1,0 +1,39 @@
+import { Worker } from "node:worker_threads";
+import { asError } from "../core/errors.ts";
+import { WORKER_YOUNG_GENERATION_MIB } from "../core/limits.ts";
+import type { ControlReply, ControlRequest, StreamWorkerData } from "./stream-channel.ts";
+
+/** The thread of one stream worker, as the main thread holds it. */
+export interface StreamThread {
+  /** A thread asleep on its doorbell sees no messages: ring it. */
+  post(request: ControlRequest): void;
+  /** Ends it at once. Waits for a system call that it is in. */
+  terminate(): Promise<void>;
+}
+
+export interface StreamThreadEvents {
+  readonly onReply: (reply: ControlReply) => void;
+  /** It is gone; nothing comes after this. */
+  readonly onExit: (failure: Error | undefined) => void;
+}
+
+/** Starts a stream worker somewhere: a thread of its own, or a step of a simulation. */
+export type StartStreamThread = (data: StreamWorkerData, events: StreamThreadEvents) => StreamThread;
+
+export const startStreamThread: StartStreamThread = (data, events) => {
+  const worker = new Worker(new URL("./stream-worker.js", import.meta.url), {
+    workerData: data,
+    name: `stream-${data.workerIndex}`,
+    resourceLimits: { maxYoungGenerationSizeMb: WORKER_YOUNG_GENERATION_MIB },
+  });
+  let failure: Error | undefined;
+  worker.on("message", events.onReply);
+  worker.on("error", (error) => (failure = asError(error)));
+  worker.on("exit", () => events.onExit(failure));
+  return {
+    post: (request) => worker.postMessage(request),
+    terminate: async () => {
+      await worker.terminate();
+    },
+  };
+};

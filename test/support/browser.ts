@@ -1,0 +1,113 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo, Server } from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import type { CleanUp } from "./program.ts";
+
+export const BROWSER = "chromium";
+/** Where `/dist/…` of a page's server leads. */
+const dist = path.join(import.meta.dirname, "..", "..");
+
+/** Nothing that asks the network for anything of its own. */
+const flags = [
+  "--headless",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-default-apps",
+  "--disable-extensions",
+  "--disable-sync",
+  "--no-first-run",
+];
+
+export interface BrowserOptions {
+  readonly url: string;
+  /** Names and the addresses that they resolve to; no other name resolves. */
+  readonly hosts: Readonly<Record<string, string>>;
+}
+
+/** A real browser on one page until the test ends. */
+export function openBrowser(t: CleanUp, { url, hosts }: BrowserOptions): void {
+  const profile = mkdtempSync(path.join(tmpdir(), "millrace-browser-"));
+  const rules = Object.entries(hosts).map(([name, address]) => `MAP ${name} ${address}`);
+  const args = [
+    ...flags,
+    `--user-data-dir=${profile}`,
+    `--host-resolver-rules=${[...rules, "MAP * ~NOTFOUND", "EXCLUDE 127.0.0.*"].join(",")}`,
+    url,
+  ];
+  const browser = spawn(BROWSER, args, { stdio: "ignore", env: { ...process.env, HOME: profile } });
+  const ended = once(browser, "exit");
+  t.after(async () => {
+    browser.kill("SIGTERM");
+    await ended;
+    // Its other processes end a moment later, and may still write.
+    rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
+  });
+}
+
+/** What a page's server answers: the text of a page, or nothing where it serves none. */
+export type PageText = (target: string) => string | undefined;
+
+/** Serves pages, the compiled modules under `/dist/`, and takes what pages report by a POST of JSON to `/report?<name>`. */
+export class PageServer {
+  readonly #server: Server;
+  readonly #reports = new Map<string, (report: unknown) => void>();
+  readonly #early = new Map<string, unknown>();
+
+  private constructor(server: Server) {
+    this.#server = server;
+  }
+
+  static async listen(t: CleanUp, host: string, page: PageText = () => undefined): Promise<PageServer> {
+    const server = createServer((request, response) => {
+      pages.#answer(request, response, page);
+    });
+    const pages = new PageServer(server);
+    server.listen(0, host);
+    await once(server, "listening");
+    t.after(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    return pages;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** What the page of that name reports, or has reported. */
+  async report<T>(name: string): Promise<T> {
+    const early = this.#early.get(name);
+    if (early !== undefined) return early as T;
+    return new Promise<unknown>((resolve) => this.#reports.set(name, resolve)) as Promise<T>;
+  }
+
+  #answer(request: IncomingMessage, response: ServerResponse, page: PageText): void {
+    const target = request.url ?? "/";
+    if (request.method === "POST") {
+      const chunks: Buffer[] = [];
+      request.on("data", (chunk: Buffer) => chunks.push(chunk));
+      request.on("end", () => {
+        const name = target.slice(target.indexOf("?") + 1);
+        const report: unknown = JSON.parse(Buffer.concat(chunks).toString());
+        this.#early.set(name, report);
+        this.#reports.get(name)?.(report);
+        response.writeHead(204).end();
+      });
+      return;
+    }
+    const script = /^\/dist(\/[\w/.-]+\.js)$/.exec(target)?.[1];
+    const text = script === undefined ? page(target) : readFileSync(path.join(dist, script), "utf8");
+    if (text === undefined) response.writeHead(404).end();
+    else {
+      const type = script === undefined ? "text/html" : "text/javascript";
+      response.writeHead(200, { "Content-Type": `${type}; charset=utf-8` }).end(text);
+    }
+  }
+}

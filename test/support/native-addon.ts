@@ -1,0 +1,39 @@
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import type { TestContext } from "node:test";
+import { requireProgram, skipOrFail } from "./require-program.ts";
+
+const script = path.join(import.meta.dirname, "..", "..", "..", "tools", "build-native.mjs");
+
+export interface NativeBuild {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs the build script as `npm ci` does, into `directory`. `env` is all of its environment. */
+export function buildNative(directory: string, env: Readonly<Record<string, string>>): NativeBuild {
+  const options = { env, encoding: "utf8", timeout: 120_000 } as const;
+  const { status, stdout, stderr } = spawnSync(process.execPath, [script, directory], options);
+  return { code: status, stdout, stderr };
+}
+
+let built: string | undefined;
+
+/** The path of an addon made from the sources as they are now, once a process; undefined when the test is skipped. */
+export function builtAddon(t: TestContext): string | undefined {
+  if (built !== undefined) return built;
+  if (process.platform !== "linux") {
+    skipOrFail(t, "the native addon is for Linux");
+    return undefined;
+  }
+  if (!requireProgram(t, "gcc", "build the native addon")) return undefined;
+  const directory = mkdtempSync(path.join(tmpdir(), "millrace-native-"));
+  process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
+  const { stderr } = buildNative(directory, { PATH: process.env["PATH"] ?? "", CC: "gcc -Werror" });
+  const file = path.join(directory, `linux-${process.arch}.node`);
+  if (!stderr.includes(`built ${file} with gcc`)) throw new Error(`the addon was not built: ${stderr}`);
+  return (built = file);
+}
