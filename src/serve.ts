@@ -229,6 +229,11 @@ function startExports(
     logger,
     threadPoolSize: settings.exportThreads,
     onStatusChange: (streamId) => parts.engine?.onExportStatus(streamId),
+    destinations: {
+      kinesisInterCallDelayMs: settings.kinesisInterCallDelayMs,
+      s3PartBytesMin: settings.s3PartBytesMin,
+      readOnlyDirectories: settings.readOnlyDirectories,
+    },
     onGap: (streamId, sequence) => parts.engine?.onExportGap(streamId, sequence),
     // What the AWS SDK's own chain reads; without the last it warns of this version of Node.js in every thread.
     environment: { ...environment, AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true" },

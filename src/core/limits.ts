@@ -297,6 +297,11 @@ export const EXPORT_ARRIVAL_MARKS_MAX = 128;
 export const EXPORT_READERS_MAX = 16;
 export const EXPORT_THREADS_MAX_DEFAULT = 2;
 export const EXPORT_THREAD_IDLE_MS_MAX = 60_000;
+/** Requests of one exporter at the same time, where its options ask for more than one. */
+export const EXPORT_IN_FLIGHT_DEFAULT = 1;
+export const EXPORT_IN_FLIGHT_MAX = 16;
+export const FILE_EXPORT_ROTATE_BYTES_DEFAULT = 64 * MIB;
+export const FILE_EXPORT_ROTATE_BYTES_MIN = 4 * KIB;
 export const KINESIS_RECORDS_MAX = 500;
 export const KINESIS_REQUEST_BYTES_MAX = 5 * MIB;
 export const KINESIS_RECORD_BYTES_MAX = MIB;

@@ -84,7 +84,8 @@ export const emptyExportDefinition: ExportDefinition = {
   s3TaskExecutor: [],
 };
 
-export type DestinationKind = keyof ExportDefinition;
+/** The kinds that the protocol knows, and `file`, which stands among a stream's options. */
+export type DestinationKind = keyof ExportDefinition | "file";
 /** The stable order in which describe lists exporters (PROTOCOL 3.6). */
 export const destinationKinds = ["http", "iotAnalytics", "kinesis", "IotSitewise", "s3TaskExecutor"] as const;
 

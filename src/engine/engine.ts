@@ -185,14 +185,14 @@ export class Engine implements EngineContext {
     entry.options = options;
     delete entry.isDefinitionInDoubt;
     entry.release.toldSequence = 0;
-    if (entry.isExported) this.exports.updateStream(entry.streamId, definition);
+    if (entry.isExported) this.exports.updateStream(entry.streamId, definition, options);
   }
 
   startExports(entry: StreamEntry): void {
-    const { streamId, directory, definition } = entry;
+    const { streamId, directory, definition, options } = entry;
     if (!entry.isExported) {
       const drops = () => entry.ledger.snapshot.drops;
-      const source = { streamId, name: definition.name, directory, definition, drops };
+      const source = { streamId, name: definition.name, directory, definition, options, drops };
       const isMemory = definition.persistence === Persistence.Memory;
       const memory = () => this.workers.memoryOf(directory);
       this.exports.addStream(isMemory ? { ...source, memory } : source);

@@ -11,9 +11,11 @@ import type { DestinationSettings } from "./exporter-settings.ts";
 /** One batch: read it, send it, account for the answer, write the cursor. */
 export interface BatchTask {
   readonly kind: "batch";
+  readonly streamId: string;
   readonly streamName: string;
   readonly streamDirectory: string;
   readonly exporterId: string;
+  readonly identifier: string;
   readonly destination: DestinationSettings;
   /** The start is settled by this task, which then sends nothing. */
   readonly start: StartChange | undefined;

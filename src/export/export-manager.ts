@@ -4,7 +4,7 @@ import { asMillraceError } from "../core/errors.ts";
 import { EXPORT_THREADS_DEFAULT, EXPORT_THREADS_MAX_DEFAULT } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
 import { systemTimers, type Timers } from "../core/timers.ts";
-import { Persistence, type ExportStatus, type StreamDefinition } from "../core/stream-definition.ts";
+import { Persistence, type ExportStatus } from "../core/stream-definition.ts";
 import { STREAM_START } from "../core/stream-ledger.ts";
 import type { Storage } from "../log/storage.ts";
 import { EventName } from "../observe/events.ts";
@@ -24,6 +24,7 @@ import type { ExportSource, SourceState } from "./export-source.ts";
 import { logOutcome } from "./outcome-log.ts";
 import { RunningWork, settledWithin } from "./running-work.ts";
 import { schedule } from "./scheduler.ts";
+import { destinationEnvironmentDefault, type DestinationEnvironment } from "./worker-settings.ts";
 
 export interface ExportManagerOptions {
   readonly clock: Clock;
@@ -35,6 +36,8 @@ export interface ExportManagerOptions {
   /** Threads that they share: an upload mostly waits. */
   readonly threadsMax?: number;
   readonly logger: Logger;
+  /** What destinations take from this machine's settings. */
+  readonly destinations?: DestinationEnvironment;
   /** Of the export workers, for SDKs that read their configuration from it; this process's own by default. */
   readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
   readonly timers?: Timers;
@@ -76,7 +79,10 @@ export class ExportManager {
     this.#pool =
       options.pool ??
       new ExportPool({
-        storeDirectory: options.storeDirectory,
+        settings: {
+          storeDirectory: options.storeDirectory,
+          destinations: options.destinations ?? destinationEnvironmentDefault,
+        },
         threadsMax: Math.min(threadsMax, threadPoolSize),
         tasksMax: threadPoolSize + 1,
         environment,
@@ -93,7 +99,7 @@ export class ExportManager {
   }
 
   /** Reads the stream's cursors, or begins new ones. Nothing is sent before the first `onProgress`. */
-  addStream({ streamId, name, directory, definition, drops, memory }: ExportSource): void {
+  addStream({ streamId, name, directory, definition, options, drops, memory }: ExportSource): void {
     assert(!this.#sources.has(streamId), `stream ${streamId} was added before`);
     const isMemory = definition.persistence === Persistence.Memory;
     assert(isMemory === (memory !== undefined), "a Memory stream, and no other, gives its chunks");
@@ -101,7 +107,7 @@ export class ExportManager {
     const stream = { streamId, name, directory, isMemory, drops, ...places };
     const source: SourceState = { stream, memory, exporters: [], arrivals: undefined };
     this.#sources.set(streamId, source);
-    const settings = exporterSettingsOf(definition);
+    const settings = exporterSettingsOf(definition, options);
     source.exporters = settings.map((one) => {
       // What a Memory stream held is gone after a restart, so a position in it means nothing.
       const { exporterId } = one;
@@ -120,10 +126,14 @@ export class ExportManager {
    * Kept exporters (same kind and identifier) keep their position unless their start is another; new ones begin, the others
    * end and lose theirs.
    */
-  updateStream(streamId: string, definition: StreamDefinition): void {
+  updateStream(
+    streamId: string,
+    definition: ExportSource["definition"],
+    options: ExportSource["options"],
+  ): void {
     const source = this.#source(streamId);
     const before = new Map(source.exporters.map((exporter) => [exporter.settings.exporterId, exporter]));
-    source.exporters = exporterSettingsOf(definition).map((settings) => {
+    source.exporters = exporterSettingsOf(definition, options).map((settings) => {
       const kept = before.get(settings.exporterId);
       // Whatever a file holds belonged to another exporter of that name.
       if (kept === undefined) return this.#addNew(source.stream, settings);

@@ -2,6 +2,7 @@ import type { Piscina } from "piscina";
 import { assert } from "../core/assert.ts";
 import { EXPORT_THREAD_IDLE_MS_MAX } from "../core/limits.ts";
 import type { ExportResult, ExportTask } from "./export-channel.ts";
+import type { ExportWorkerSettings } from "./worker-settings.ts";
 
 /** Runs export tasks beside the caller. Rejects only if the thread that ran the task died. */
 export interface TaskPool {
@@ -10,7 +11,7 @@ export interface TaskPool {
 }
 
 interface ExportPoolOptions {
-  readonly storeDirectory: string;
+  readonly settings: ExportWorkerSettings;
   readonly threadsMax: number;
   /** Tasks at the same time over all threads. The caller never has more under way, so nothing ever queues here. */
   readonly tasksMax: number;
@@ -52,7 +53,7 @@ export class ExportPool implements TaskPool {
 
   async #start(): Promise<Piscina<ExportTask, ExportResult>> {
     const { Piscina } = await import("piscina");
-    const { threadsMax, tasksMax, environment, storeDirectory } = this.#options;
+    const { threadsMax, tasksMax, environment, settings } = this.#options;
     return new Piscina<ExportTask, ExportResult>({
       filename: new URL("./export-worker.js", import.meta.url).href,
       atomics: "disabled",
@@ -61,7 +62,7 @@ export class ExportPool implements TaskPool {
       concurrentTasksPerWorker: Math.ceil(tasksMax / threadsMax),
       idleTimeout: EXPORT_THREAD_IDLE_MS_MAX,
       recordTiming: false,
-      argv: [storeDirectory],
+      workerData: settings,
       ...(environment === undefined ? {} : { env: { ...environment } }),
     });
   }

@@ -130,7 +130,7 @@ export class ExportRunner {
         isStartSettled: false,
       };
     }
-    const answer = await destination.send(task.destination, records);
+    const answer = await destination.send(task.destination, records, task);
     const synced = await sync.end();
     const settled = settle(cursor, prepared.pending, { group, outcome: answer, nowMs: this.#wallMs() });
     const isKept = settled.cursor.position > cursor.position || settled.pending !== undefined;
@@ -150,9 +150,10 @@ export class ExportRunner {
     task: BatchTask,
     cursor: CursorRecord,
     pending: PendingBatch | undefined,
-    { limits }: Destination,
+    destination: Destination,
   ): PreparedRequest | ReadGap {
     const reader = this.#options.openReader(task);
+    const limits = destination.limitsFor(task.destination);
     if (pending !== undefined) return resumeBatch(reader, task, { pending, limits });
     const batch = readBatch(reader, {
       from: { sequence: cursor.position, payloadOffset: cursor.payloadOffset },

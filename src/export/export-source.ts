@@ -1,5 +1,6 @@
 import type { StreamDefinition } from "../core/stream-definition.ts";
 import type { StreamLoss } from "../core/stream-ledger.ts";
+import type { StreamOptions } from "../core/stream-options.ts";
 import type { SharedFile } from "../log/shared-memory-storage.ts";
 import type { ArrivalMarks } from "./arrival-marks.ts";
 import type { ExportedStream, Exporter } from "./exporter.ts";
@@ -10,6 +11,7 @@ export interface ExportSource {
   readonly name: string;
   readonly directory: string;
   readonly definition: StreamDefinition;
+  readonly options: StreamOptions;
   /** What is gone from the front of the stream; never behind the progress that `onProgress` told last. */
   readonly drops: () => readonly StreamLoss[];
   /** The files of a `Memory` stream as they are now; a batch takes the few that it needs. */

@@ -1,5 +1,5 @@
-/** The entry of an export worker, which is started with the store's directory: one task is one batch. */
-import { assert } from "../core/assert.ts";
+/** The entry of an export worker: one task is one batch. */
+import { workerData } from "piscina";
 import { systemClock } from "../core/clock.ts";
 import { systemRandom } from "../core/random.ts";
 import { withBallast } from "../log/ballast.ts";
@@ -8,14 +8,14 @@ import { loadDestination } from "./destinations/load-destination.ts";
 import type { ExportResult, ExportTask } from "./export-channel.ts";
 import { ExportRunner } from "./export-runner.ts";
 import { LogReaderCache } from "./log-reader-cache.ts";
+import type { ExportWorkerSettings } from "./worker-settings.ts";
 
 const readers = new LogReaderCache(fileStorage);
-const storeDirectory = process.argv[2];
-assert(storeDirectory !== undefined, "an export worker is told its store");
+const { storeDirectory, destinations: environment } = workerData as ExportWorkerSettings;
 const runner = new ExportRunner({
   storage: withBallast(fileStorage, storeDirectory),
   clock: systemClock,
-  loadDestination: (kind) => loadDestination(kind, { random: systemRandom }),
+  loadDestination: (kind) => loadDestination(kind, { random: systemRandom, environment }),
   openReader: (task) => readers.open(task),
 });
 

@@ -1,16 +1,44 @@
 import { createHash } from "node:crypto";
+import type { ExporterOptions } from "../core/exporter-options.ts";
+import { EXPORT_IN_FLIGHT_DEFAULT } from "../core/limits.ts";
 import {
-  destinationKinds,
   type BatchingExportConfig,
+  destinationKinds,
   type DestinationKind,
   type ExportConfigBase,
+  type ExportDefinition,
+  ExportFormat,
   type StreamDefinition,
+  StatusLevel,
 } from "../core/stream-definition.ts";
+import type { StreamOptions } from "../core/stream-options.ts";
 
 /** Where an exporter sends to. A plain object: it crosses to the export workers with each task. */
 export type DestinationSettings =
-  | { readonly kind: "kinesis"; readonly kinesisStreamName: string }
-  | { readonly kind: Exclude<DestinationKind, "kinesis"> };
+  | {
+      readonly kind: "kinesis";
+      readonly kinesisStreamName: string;
+      /** As the exporter's options say it (core/exporter-options.ts). */
+      readonly partitionKey: string;
+    }
+  | { readonly kind: "iotAnalytics"; readonly iotChannel: string; readonly iotMsgIdPrefix: string }
+  | { readonly kind: "http"; readonly uri: string; readonly exportFormat: ExportFormat }
+  | { readonly kind: "IotSitewise" }
+  | {
+      readonly kind: "s3TaskExecutor";
+      readonly multipartThresholdBytes: number;
+      readonly statusLevel: StatusLevel;
+      /** Undefined where nobody wants to hear of the tasks. */
+      readonly statusStreamName: string | undefined;
+    }
+  | {
+      readonly kind: "file";
+      readonly directory: string;
+      readonly format: "jsonLines" | "raw";
+      readonly gzip: boolean;
+      readonly rotateBytes: number;
+      readonly rotateMs: number | undefined;
+    };
 
 /** One export configuration of a stream with every default filled in. */
 export interface ExporterSettings {
@@ -20,9 +48,14 @@ export interface ExporterSettings {
   /** 1 goes first; PRIORITY_LAST where the configuration names none. */
   readonly priority: number;
   readonly disabled: boolean;
+  /** By command: see ExporterOptions. */
+  readonly paused: boolean;
   readonly batchSize: number;
   readonly batchIntervalMs?: number;
   readonly startSequence: number;
+  readonly minSharePercent: number;
+  readonly kbitPerSecondMax: number | undefined;
+  readonly inFlightMax: number;
   readonly destination: DestinationSettings;
   /** Exporters of one endpoint share its backoff. */
   readonly endpoint: string;
@@ -37,6 +70,7 @@ const batchSizeDefaults: Record<DestinationKind, number> = {
   kinesis: 500,
   IotSitewise: 10,
   s3TaskExecutor: 1,
+  file: 500,
 };
 
 const EXPORTER_ID_BYTES = 16;
@@ -46,31 +80,89 @@ export function isAvailable(kind: DestinationKind): boolean {
   return kind === "kinesis";
 }
 
-/** The exporters of a definition, in the order in which describe lists them. */
-export function exporterSettingsOf(definition: StreamDefinition): ExporterSettings[] {
-  return destinationKinds.flatMap((kind) =>
-    definition.exportDefinition[kind].map((config) => exporterSettings(kind, config)),
-  );
+/** What an exporter of a protocol kind sends to; a row a kind. */
+const destinationOf: {
+  readonly [K in keyof ExportDefinition]: (
+    config: ExportDefinition[K][number],
+    options: ExporterOptions,
+  ) => DestinationSettings;
+} = {
+  kinesis: ({ kinesisStreamName }, { partitionKey = "random" }) => ({
+    kind: "kinesis",
+    kinesisStreamName,
+    partitionKey,
+  }),
+  iotAnalytics: ({ iotChannel, iotMsgIdPrefix = "" }) => ({
+    kind: "iotAnalytics",
+    iotChannel,
+    iotMsgIdPrefix,
+  }),
+  http: ({ uri, exportFormat = ExportFormat.RAW_NOT_BATCHED }) => ({ kind: "http", uri, exportFormat }),
+  IotSitewise: () => ({ kind: "IotSitewise" }),
+  s3TaskExecutor: ({ sizeThresholdForMultipartUploadBytes = S3_THRESHOLD_BYTES_DEFAULT, statusConfig }) => ({
+    kind: "s3TaskExecutor",
+    multipartThresholdBytes: sizeThresholdForMultipartUploadBytes,
+    statusLevel: statusConfig?.statusLevel ?? StatusLevel.INFO,
+    statusStreamName: statusConfig?.statusStreamName,
+  }),
+};
+
+const S3_THRESHOLD_BYTES_DEFAULT = 5 * 1024 * 1024;
+
+/** The exporters of a stream, in the order in which describe lists them: those of the definition, then those to files. */
+export function exporterSettingsOf(
+  definition: Pick<StreamDefinition, "exportDefinition">,
+  { exporters: optionsOf = {}, files = [] }: Pick<StreamOptions, "exporters" | "files">,
+): ExporterSettings[] {
+  const ofKind = <K extends keyof ExportDefinition>(kind: K): ExporterSettings[] =>
+    definition.exportDefinition[kind].map((config: ExportDefinition[K][number]) => {
+      const options = optionsOf[config.identifier] ?? {};
+      return exporterSettings(config, options, destinationOf[kind](config, options));
+    });
+  return [
+    ...destinationKinds.flatMap((kind) => ofKind(kind)),
+    ...files.map((config) => {
+      const { directory, format, gzip, rotateBytes, rotateMillis: rotateMs } = config;
+      const destination = { kind: "file", directory, format, gzip, rotateBytes, rotateMs } as const;
+      return exporterSettings(config, optionsOf[config.identifier] ?? {}, destination);
+    }),
+  ];
 }
 
 function exporterSettings(
-  kind: DestinationKind,
-  config: ExportConfigBase & Partial<BatchingExportConfig> & { readonly kinesisStreamName?: string },
+  config: ExportConfigBase & BatchingExportConfig,
+  options: ExporterOptions,
+  destination: DestinationSettings,
 ): ExporterSettings {
-  const destination: DestinationSettings =
-    kind === "kinesis" ? { kind, kinesisStreamName: config.kinesisStreamName ?? "" } : { kind };
+  const { kind } = destination;
+  const batchIntervalMs = options.batchIntervalMillis ?? config.batchIntervalMillis;
   return {
     exporterId: exporterIdOf(kind, config.identifier),
     identifier: config.identifier,
     priority: config.priority ?? PRIORITY_LAST,
     disabled: config.disabled ?? false,
+    paused: options.paused ?? false,
     batchSize: config.batchSize ?? batchSizeDefaults[kind],
-    ...(config.batchIntervalMillis === undefined ? {} : { batchIntervalMs: config.batchIntervalMillis }),
+    ...(batchIntervalMs === undefined ? {} : { batchIntervalMs }),
     startSequence: config.startSequenceNumber ?? 0,
+    minSharePercent: options.minSharePercent ?? 0,
+    kbitPerSecondMax: options.kbitPerSecondMax,
+    inFlightMax: options.inFlightMax ?? EXPORT_IN_FLIGHT_DEFAULT,
     destination,
-    // The SDK takes one endpoint per service from its own configuration, so a kind is an endpoint.
-    endpoint: kind,
+    endpoint: endpointOf(destination),
   };
+}
+
+/** The SDKs take one endpoint per service from their own configuration; the others name theirs. */
+function endpointOf(destination: DestinationSettings): string {
+  switch (destination.kind) {
+    case "http":
+      return `http ${URL.canParse(destination.uri) ? new URL(destination.uri).origin : destination.uri}`;
+    case "file":
+      return `file ${destination.directory}`;
+    default:
+      return destination.kind;
+  }
 }
 
 /** An identifier is chosen by a client, so it never becomes a file name itself. */

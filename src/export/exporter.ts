@@ -189,7 +189,7 @@ export class Exporter {
   }
 
   get canSend(): boolean {
-    return !this.#settings.disabled && isAvailable(this.#settings.destination.kind);
+    return !this.#settings.disabled && !this.#settings.paused && isAvailable(this.#settings.destination.kind);
   }
 
   /** Whether a task has to look at the position that sends nothing: it follows a start, or a lost task may have moved it. */
@@ -258,14 +258,16 @@ export class Exporter {
     { ticket, start }: { ticket: EndpointTicket | undefined; start: StartChange | undefined },
   ): BatchTask {
     assert(!this.#isBusy, "one task in flight per exporter");
-    const { oldest, syncedEnd, name, directory } = this.stream;
+    const { oldest, syncedEnd, streamId, name, directory } = this.stream;
     const endSequence = this.#batch?.end.sequence ?? this.nextSequence + this.#settings.batchSize;
     this.#flight = { ticket, moveCount: this.#moveCount, oldest, endSequence };
     return {
       kind: "batch",
+      streamId,
       streamName: name,
       streamDirectory: directory,
       exporterId: this.#settings.exporterId,
+      identifier: this.#settings.identifier,
       destination: this.#settings.destination,
       start,
       cursor: this.#cursor,

@@ -204,3 +204,33 @@ describe("DescribeStream", () => {
     assert.deepEqual([status, errorMessage], [StatusCode.ResourceNotFound, 'Stream "nope" does not exist']);
   });
 });
+
+describe("options of exporters", () => {
+  const kinesis = [{ identifier: "k", kinesisStreamName: "target", disabled: true }];
+
+  it(
+    "need an exporter of their name, and go with it when the protocol takes it out",
+    { timeout },
+    async (t) => {
+      const { session } = await start(t);
+      await create(session, { definition: { exportDefinition: { kinesis } } });
+      assert.match(
+        await configure(session, { options: { exporters: { x: { paused: true } } } }),
+        /^3 .*no exporter "x"$/,
+      );
+      assert.equal(await configure(session, { options: { exporters: { k: { paused: true } } } }), "0 ");
+      assert.deepEqual((await session.describeStream("raw")).options.exporters, { k: { paused: true } });
+      assert.equal(await configure(session, { definition: {} }), "0 ");
+      assert.equal((await session.describeStream("raw")).options.exporters, undefined);
+    },
+  );
+
+  it("refuse an exporter to files whose identifier is taken", { timeout }, async (t) => {
+    const { session } = await start(t);
+    await create(session, { definition: { exportDefinition: { kinesis } } });
+    const answer = await configure(session, {
+      options: { files: [{ identifier: "k", directory: "/data" }] },
+    });
+    assert.match(answer, /^3 .*the exporter "k" twice$/);
+  });
+});

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ExportBench, numbered } from "../support/export-bench.ts";
 import { definitionWith } from "../support/stream-fixture.ts";
+import { streamOptionsDefault } from "../../src/core/stream-options.ts";
 
 const first = { identifier: "first", kinesisStreamName: "k" };
 const second = { identifier: "second", kinesisStreamName: "k", startSequenceNumber: 4 };
@@ -25,10 +26,14 @@ test("durablePosition is what every enabled exporter has durably passed, and eac
   assert.deepEqual(told, ascending, "it never goes back");
 
   const disabled = { ...second, disabled: true };
-  manager.updateStream("s", definitionWith([{ ...first, disabled: true }, disabled], { name: "s" }));
+  manager.updateStream(
+    "s",
+    definitionWith([{ ...first, disabled: true }, disabled], { name: "s" }),
+    streamOptionsDefault,
+  );
   assert.equal(manager.durablePosition("s"), undefined, "nobody is enabled");
   const third = { identifier: "third", kinesisStreamName: "k" };
-  manager.updateStream("s", definitionWith([first, third], { name: "s" }));
+  manager.updateStream("s", definitionWith([first, third], { name: "s" }), streamOptionsDefault);
   assert.equal(manager.durablePosition("s"), 0, "an exporter that was added holds messages again");
 });
 

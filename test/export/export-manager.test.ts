@@ -12,6 +12,8 @@ import { SharedMemoryStorage } from "../../src/log/shared-memory-storage.ts";
 import { ExportBench, numbered } from "../support/export-bench.ts";
 import { KeptMemory } from "../support/kept-memory.ts";
 import { definitionWith, StreamFixture } from "../support/stream-fixture.ts";
+import { streamOptionsDefault } from "../../src/core/stream-options.ts";
+import { destinationEnvironmentDefault } from "../../src/export/worker-settings.ts";
 
 const config = { identifier: "k", kinesisStreamName: "target" };
 
@@ -98,7 +100,7 @@ test("ExportManager goes on at its cursor after a restart, and starts where the 
 test("ExportManager syncs a position about a second after it was written, with nothing more to send", async (t) => {
   const bench = await ExportBench.start(t);
   const workers = new ExportPool({
-    storeDirectory: bench.directory,
+    settings: { storeDirectory: bench.directory, destinations: destinationEnvironmentDefault },
     threadsMax: 1,
     tasksMax: 2,
     environment: undefined,
@@ -256,6 +258,7 @@ test("ExportManager exports a Memory stream from shared memory without a file", 
     name: "s",
     directory,
     definition,
+    options: streamOptionsDefault,
     memory: () => kept.files,
     drops: () => stream.drops,
   });
@@ -280,6 +283,7 @@ test("ExportManager says that a destination is not available and counts nothing 
     name: "s",
     directory: path.join(bench.directory, "s"),
     definition,
+    options: streamOptionsDefault,
     drops: () => [],
   });
   const end = { syncedEndSequence: 10, syncedEndPayloadOffset: 50, nextSequence: 12, nextPayloadOffset: 70 };

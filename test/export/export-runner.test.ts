@@ -5,7 +5,11 @@ import path from "node:path";
 import { test, type TestContext } from "node:test";
 import { systemClock } from "../../src/core/clock.ts";
 import { newCursor, type CursorRecord } from "../../src/export/cursor-layout.ts";
-import type { Destination, SendOutcome } from "../../src/export/destinations/destination.ts";
+import type {
+  Destination,
+  DestinationLimits,
+  SendOutcome,
+} from "../../src/export/destinations/destination.ts";
 import type { BatchResult, BatchTask } from "../../src/export/export-channel.ts";
 import { ExportRunner } from "../../src/export/export-runner.ts";
 import { LogReaderCache } from "../../src/export/log-reader-cache.ts";
@@ -15,9 +19,12 @@ import { numbered } from "../support/export-bench.ts";
 import { StreamFixture } from "../support/stream-fixture.ts";
 
 class RecordingDestination implements Destination {
-  readonly limits = { recordsMax: 10, requestBytesMax: 1e6, recordBytesMax: 1e5, recordOverheadBytes: 0 };
   readonly sent: string[][] = [];
   outcome: SendOutcome = { kind: "answered", failed: [], error: "" };
+
+  limitsFor(): DestinationLimits {
+    return { recordsMax: 10, requestBytesMax: 1e6, recordBytesMax: 1e5, recordOverheadBytes: 0 };
+  }
 
   send(_: unknown, records: readonly { readonly data: Uint8Array }[]): Promise<SendOutcome> {
     this.sent.push(records.map(({ data }) => Buffer.from(data).toString()));
@@ -65,10 +72,12 @@ async function setUp(t: TestContext, storage: Storage = fileStorage) {
   };
   const task: BatchTask = {
     kind: "batch",
+    streamId: "s",
     streamName: "s",
+    identifier: "e",
     streamDirectory: directory,
     exporterId: "ab",
-    destination: { kind: "kinesis", kinesisStreamName: "target" },
+    destination: { kind: "kinesis", kinesisStreamName: "target", partitionKey: "random" },
     start: undefined,
     cursor: newCursor(0),
     pending: undefined,

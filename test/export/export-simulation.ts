@@ -5,7 +5,12 @@ import { StrategyOnFull, type KinesisConfig } from "../../src/core/stream-defini
 import type { Timers } from "../../src/core/timers.ts";
 import { CursorFile, exportedEnd } from "../../src/export/cursor-file.ts";
 import type { CursorRecord } from "../../src/export/cursor-layout.ts";
-import type { Destination, ExportRecord, SendOutcome } from "../../src/export/destinations/destination.ts";
+import type {
+  Destination,
+  DestinationLimits,
+  ExportRecord,
+  SendOutcome,
+} from "../../src/export/destinations/destination.ts";
 import type { BatchTask, ExportResult, ExportTask } from "../../src/export/export-channel.ts";
 import { ExportManager } from "../../src/export/export-manager.ts";
 import type { TaskPool } from "../../src/export/export-pool.ts";
@@ -25,6 +30,7 @@ import { blockOf, costOf, logOptions, smallPolicy, STREAM_DIRECTORY } from "../s
 import type { SimStorage } from "../support/sim-storage.ts";
 import { definitionWith } from "../support/stream-fixture.ts";
 import { explain } from "./cursor-explanation.ts";
+import { streamOptionsDefault } from "../../src/core/stream-options.ts";
 
 /** What is planted between an exporter and the world. */
 export interface ExportSeams {
@@ -111,12 +117,6 @@ class SimTimers implements Timers {
 
 /** A destination in memory whose moods come from the seed. */
 class SimDestination implements Destination {
-  readonly limits = {
-    recordsMax: EXPORT_BATCH_SIZE,
-    requestBytesMax: 700,
-    recordBytesMax: RECORD_BYTES_MAX,
-    recordOverheadBytes: 0,
-  };
   readonly #world: World;
   readonly #storage: SimStorage;
   isMoody = true;
@@ -124,6 +124,15 @@ class SimDestination implements Destination {
   constructor(world: World, storage: SimStorage) {
     this.#world = world;
     this.#storage = storage;
+  }
+
+  limitsFor(): DestinationLimits {
+    return {
+      recordsMax: EXPORT_BATCH_SIZE,
+      requestBytesMax: 700,
+      recordBytesMax: RECORD_BYTES_MAX,
+      recordOverheadBytes: 0,
+    };
   }
 
   async send(_: unknown, records: readonly ExportRecord[]): Promise<SendOutcome> {
@@ -271,6 +280,7 @@ export class ExportSimulation {
       name: "s",
       directory: STREAM_DIRECTORY,
       definition: this.#definition,
+      options: streamOptionsDefault,
       drops: () => this.log.ledger.snapshot.drops,
     });
     this.tellProgress();
@@ -289,7 +299,7 @@ export class ExportSimulation {
   }
 
   get exporterId(): string {
-    return exporterSettingsOf(this.#definition)[0]!.exporterId;
+    return exporterSettingsOf(this.#definition, streamOptionsDefault)[0]!.exporterId;
   }
 
   get ledger(): ExporterLedger {
@@ -334,7 +344,7 @@ export class ExportSimulation {
   configure(changes: Partial<KinesisConfig>): void {
     this.#config = { ...this.#config, ...changes };
     this.world.startMax = Math.max(this.world.startMax, this.#config.startSequenceNumber ?? 0);
-    this.manager.updateStream("s", this.#definition);
+    this.manager.updateStream("s", this.#definition, streamOptionsDefault);
   }
 
   /** The thread of the next task dies. */

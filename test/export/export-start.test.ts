@@ -12,6 +12,7 @@ import { addsUp } from "../../src/export/live-account.ts";
 import { fileStorage } from "../../src/log/file-storage.ts";
 import { ExportBench, numbered } from "../support/export-bench.ts";
 import { definitionWith } from "../support/stream-fixture.ts";
+import { streamOptionsDefault } from "../../src/core/stream-options.ts";
 
 const config = { identifier: "k", kinesisStreamName: "target", batchSize: 10 };
 
@@ -26,7 +27,7 @@ function bytesOf(texts: readonly string[]): { messages: number; payloadBytes: nu
 }
 
 function update(manager: ExportManager, changes: object): void {
-  manager.updateStream("s", definitionWith([{ ...config, ...changes }], { name: "s" }));
+  manager.updateStream("s", definitionWith([{ ...config, ...changes }], { name: "s" }), streamOptionsDefault);
 }
 
 test("a start that is moved back has messages exported again, one that is moved forward skips them", async (t) => {
@@ -120,7 +121,7 @@ test("an exporter that is taken out and put back begins anew, and nothing is lef
   const stream = bench.addStream(manager, "s", [config]);
   manager.onProgress("s", await stream.append(numbered(15)));
   await manager.idle();
-  manager.updateStream("s", definitionWith([], { name: "s" }));
+  manager.updateStream("s", definitionWith([], { name: "s" }), streamOptionsDefault);
   update(manager, {});
   assert.equal(manager.statuses("s")[0]?.lastExportedSequenceNumber, -1);
   await manager.idle();
@@ -144,7 +145,7 @@ test("a position that could not be removed does not become that of a new exporte
   const manager = bench.manager();
   const stream = bench.addStream(manager, "s", []);
   manager.onProgress("s", await stream.append(numbered(15)));
-  const [settings] = exporterSettingsOf(definitionWith([config]));
+  const [settings] = exporterSettingsOf(definitionWith([config]), streamOptionsDefault);
   const { exporterId } = settings!;
   const file = new CursorFile(fileStorage, { streamDirectory: path.join(bench.directory, "s"), exporterId });
   const exported = bytesOf(numbered(10));

@@ -1,4 +1,8 @@
-import type { Destination, ExportRecord, SendOutcome } from "../../src/export/destinations/destination.ts";
+import type {
+  Destination,
+  DestinationLimits,
+  SendOutcome,
+} from "../../src/export/destinations/destination.ts";
 import type { Storage, StorageFile } from "../../src/log/storage.ts";
 import { patchStorage } from "../support/patch-storage.ts";
 import type { SimStorage } from "../support/sim-storage.ts";
@@ -27,21 +31,20 @@ function patched(
 
 /** Says that records were accepted, and hands them on with the next request. */
 class HastyDestination implements Destination {
-  readonly limits;
   readonly #real: Destination;
   #held: (() => Promise<SendOutcome>) | undefined;
 
   constructor(real: Destination) {
     this.#real = real;
-    this.limits = real.limits;
   }
 
-  async send(
-    settings: Parameters<Destination["send"]>[0],
-    records: readonly ExportRecord[],
-  ): Promise<SendOutcome> {
+  limitsFor(...settings: Parameters<Destination["limitsFor"]>): DestinationLimits {
+    return this.#real.limitsFor(...settings);
+  }
+
+  async send(...request: Parameters<Destination["send"]>): Promise<SendOutcome> {
     await this.#held?.();
-    this.#held = () => this.#real.send(settings, records);
+    this.#held = () => this.#real.send(...request);
     return { kind: "answered", failed: [], error: "" };
   }
 
@@ -53,9 +56,9 @@ class HastyDestination implements Destination {
 /** Takes a failure, or a part of one, for an acceptance. */
 function trusting(real: Destination): Destination {
   return {
-    limits: real.limits,
-    send: async (settings, records) => {
-      const outcome = await real.send(settings, records);
+    limitsFor: (settings) => real.limitsFor(settings),
+    send: async (...request) => {
+      const outcome = await real.send(...request);
       return outcome.kind === "answered" ? { ...outcome, failed: [] } : outcome;
     },
     close: () => real.close(),

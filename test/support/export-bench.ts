@@ -10,6 +10,7 @@ import { fileStorage } from "../../src/log/file-storage.ts";
 import { silentLogger } from "../../src/observe/logger.ts";
 import { FakeKinesisServer } from "./fake-kinesis-server.ts";
 import { definitionWith, StreamFixture } from "./stream-fixture.ts";
+import { streamOptionsDefault } from "../../src/core/stream-options.ts";
 
 /** Points the AWS SDK of this process, and of threads started later, at an endpoint. */
 export function useKinesisEndpoint(url: string): void {
@@ -75,7 +76,14 @@ export class ExportBench {
     const definition = definitionWith(configs, { name });
     const source = stream;
     const drops = () => source.drops;
-    manager.addStream({ streamId: name, name, directory: place, definition, drops });
+    manager.addStream({
+      streamId: name,
+      name,
+      directory: place,
+      definition,
+      options: streamOptionsDefault,
+      drops,
+    });
     return stream;
   }
 }

@@ -7,6 +7,7 @@ import { inTime } from "../answer-deadline.ts";
 import type { ClientState } from "../client-state.ts";
 import { answerDocument, parseWish } from "../document-request.ts";
 import type { EngineContext } from "../engine-context.ts";
+import { fitExporterOptions, wishedExporters } from "../exporter-options-fit.ts";
 import { changeStream } from "../stream-change.ts";
 
 /** ConfigureStream (75): changes options of ours, the definition, or both at once; answered when they are durable and hold. */
@@ -18,10 +19,10 @@ export async function handleConfigureStream(
   const wish = parseWish(document);
   const fields = { strategyOnFull: StrategyOnFull.RejectNewData, ...wish.definition, name };
   const next = wish.definition === undefined ? undefined : checkUpdatedDefinition(fields);
-  const change = changeStream(engine, engine.catalog.get(name), ({ definition, options }) => ({
-    definition: next ?? definition,
-    options: changeStreamOptions(options, wish.options),
-  }));
+  const change = changeStream(engine, engine.catalog.get(name), ({ definition, options }) => {
+    const change = { definition: next ?? definition, options: changeStreamOptions(options, wish.options) };
+    return fitExporterOptions(change, wishedExporters(wish.options));
+  });
   await inTime(engine.timers, `The configuration of stream "${name}"`, change);
   answerDocument(client, Operation.ConfigureStream, { requestId, document: "" });
 }

@@ -6,6 +6,7 @@ import type { StreamDocumentRequest } from "../../wire/stream-document-layout.ts
 import type { ClientState } from "../client-state.ts";
 import { answerDocument, parseWish } from "../document-request.ts";
 import type { EngineContext } from "../engine-context.ts";
+import { fitExporterOptions, wishedExporters } from "../exporter-options-fit.ts";
 import { createStream } from "../stream-creation.ts";
 
 /** CreateStream (77): a stream with options of ours from the first moment, answered when both are durable. */
@@ -17,6 +18,7 @@ export async function handleCreateStream(
   const wish = parseWish(document);
   const fields = { strategyOnFull: StrategyOnFull.RejectNewData, ...wish.definition, name };
   const options = changeStreamOptions(streamOptionsDefault, wish.options);
-  await createStream(engine, { definition: checkStreamDefinition(fields), options });
+  const wanted = { definition: checkStreamDefinition(fields), options };
+  await createStream(engine, fitExporterOptions(wanted, wishedExporters(wish.options)));
   answerDocument(client, Operation.CreateStream, { requestId, document: "" });
 }

@@ -17,14 +17,38 @@ export interface DestinationLimits {
   readonly recordOverheadBytes: number;
 }
 
+/** Whose records a request holds. */
+export interface SendContext {
+  readonly streamId: string;
+  readonly streamName: string;
+  readonly exporterId: string;
+  /** The exporter's identifier in its stream's definition. */
+  readonly identifier: string;
+  /** The directory of the stream; `exporters/` in it holds what an exporter keeps on disk. */
+  readonly streamDirectory: string;
+}
+
+/** A record that will be refused again, however often it is sent. */
+export interface RefusedRecord {
+  /** In the request. */
+  readonly index: number;
+  readonly error: string;
+}
+
 /**
  * What became of one request. Failures are values: an Error loses its fields on the way between threads.
- * - answered: judged record by record; those at the `failed` indexes are to be sent again, all others were accepted.
+ * - answered: judged record by record; those at the `failed` indexes are to be sent again, those in `refused` never will be
+ *   accepted, all others were.
  * - refused: the destination says that this request, sent again unchanged, will be refused again. Nothing was accepted.
  * - failed: nothing is known to be accepted, and the same request may succeed later.
  */
 export type SendOutcome =
-  | { readonly kind: "answered"; readonly failed: readonly number[]; readonly error: string }
+  | {
+      readonly kind: "answered";
+      readonly failed: readonly number[];
+      readonly refused?: readonly RefusedRecord[];
+      readonly error: string;
+    }
   | { readonly kind: "refused"; readonly error: string }
   | SendFailure;
 
@@ -41,8 +65,13 @@ export interface SendFailure {
 
 /** One kind of place to send to. Lives in an export worker; its SDK is imported when the first one is made. */
 export interface Destination {
-  readonly limits: DestinationLimits;
-  /** Sends one request and never rejects. `records` is not empty and within `limits`. */
-  send(settings: DestinationSettings, records: readonly ExportRecord[]): Promise<SendOutcome>;
+  /** Of a request to a destination of these settings, which are of its kind. */
+  limitsFor(settings: DestinationSettings): DestinationLimits;
+  /** Sends one request and never rejects. `records` is not empty and within the limits. */
+  send(
+    settings: DestinationSettings,
+    records: readonly ExportRecord[],
+    context: SendContext,
+  ): Promise<SendOutcome>;
   close(): void;
 }

@@ -14,6 +14,13 @@ import { classifyKinesisError } from "./kinesis-errors.ts";
 const UUID_BYTES = 16;
 const PARTITION_KEY_BYTES = 36;
 
+const limits: DestinationLimits = {
+  recordsMax: KINESIS_RECORDS_MAX,
+  requestBytesMax: KINESIS_REQUEST_BYTES_MAX,
+  recordBytesMax: KINESIS_RECORD_BYTES_MAX,
+  recordOverheadBytes: PARTITION_KEY_BYTES,
+};
+
 export interface KinesisOptions {
   readonly random: Random;
   readonly requestTimeoutMs?: number;
@@ -24,12 +31,6 @@ export interface KinesisOptions {
  * partition key. Credentials, region and endpoint come from the SDK's own chain and variables.
  */
 export class KinesisDestination implements Destination {
-  readonly limits: DestinationLimits = {
-    recordsMax: KINESIS_RECORDS_MAX,
-    requestBytesMax: KINESIS_REQUEST_BYTES_MAX,
-    recordBytesMax: KINESIS_RECORD_BYTES_MAX,
-    recordOverheadBytes: PARTITION_KEY_BYTES,
-  };
   readonly #client: KinesisClient;
   readonly #putRecords: typeof PutRecordsCommand;
   readonly #random: Random;
@@ -57,6 +58,10 @@ export class KinesisDestination implements Destination {
       maxAttempts: 1,
     });
     return new KinesisDestination(client, PutRecordsCommand, options);
+  }
+
+  limitsFor(): DestinationLimits {
+    return limits;
   }
 
   async send(settings: DestinationSettings, records: readonly ExportRecord[]): Promise<SendOutcome> {

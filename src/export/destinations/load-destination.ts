@@ -1,13 +1,16 @@
 import { MillraceError } from "../../core/errors.ts";
 import type { Random } from "../../core/random.ts";
 import type { DestinationKind } from "../../core/stream-definition.ts";
+import type { DestinationEnvironment } from "../worker-settings.ts";
 import type { Destination } from "./destination.ts";
 
+export interface LoadOptions {
+  readonly random: Random;
+  readonly environment: DestinationEnvironment;
+}
+
 /** Makes a destination, importing what it needs now and not before. */
-export async function loadDestination(
-  kind: DestinationKind,
-  options: { readonly random: Random },
-): Promise<Destination> {
+export async function loadDestination(kind: DestinationKind, options: LoadOptions): Promise<Destination> {
   switch (kind) {
     case "kinesis": {
       const { KinesisDestination } = await import("./kinesis.ts");
@@ -17,6 +20,7 @@ export async function loadDestination(
     case "iotAnalytics":
     case "IotSitewise":
     case "s3TaskExecutor":
+    case "file":
       throw new MillraceError(
         "INVALID_REQUEST",
         `Cannot export: destination ${kind} is not available in this version`,

@@ -6,7 +6,7 @@ import { KinesisDestination } from "../../../src/export/destinations/kinesis.ts"
 import { useKinesisEndpoint } from "../../support/export-bench.ts";
 import { FakeKinesisServer, type PutAnswer } from "../../support/fake-kinesis-server.ts";
 
-const settings = { kind: "kinesis", kinesisStreamName: "target" } as const;
+const settings = { kind: "kinesis", kinesisStreamName: "target", partitionKey: "random" } as const;
 const records = ["a", "b", "c"].map((text, sequence) => ({
   sequence,
   ingestTimeMs: 1,

@@ -85,7 +85,10 @@ test("KinesisDestination stores every payload unchanged in kinesis-local, spread
     ingestTimeMs: 1,
     data: Buffer.from(text),
   }));
-  const outcome = await destination.send({ kind: "kinesis", kinesisStreamName: "target" }, records);
+  const outcome = await destination.send(
+    { kind: "kinesis", kinesisStreamName: "target", partitionKey: "random" },
+    records,
+  );
   destination.close();
   assert.deepEqual(outcome, { kind: "answered", failed: [], error: "" });
   assert.deepEqual((await readAll()).sort(), [...payloads].sort());
@@ -94,7 +97,10 @@ test("KinesisDestination stores every payload unchanged in kinesis-local, spread
 test("KinesisDestination says which stream is missing in kinesis-local and asks for a retry", async () => {
   const destination = await KinesisDestination.load({ random: systemRandom });
   const record = { sequence: 0, ingestTimeMs: 1, data: Buffer.from("x") };
-  const outcome = await destination.send({ kind: "kinesis", kinesisStreamName: "absent" }, [record]);
+  const outcome = await destination.send(
+    { kind: "kinesis", kinesisStreamName: "absent", partitionKey: "random" },
+    [record],
+  );
   destination.close();
   assert.deepEqual(outcome, {
     kind: "failed",
@@ -108,7 +114,10 @@ test("KinesisDestination says which stream is missing in kinesis-local and asks 
 test("KinesisDestination learns from kinesis-local that a stream name is invalid: a refusal, not a failure", async () => {
   const destination = await KinesisDestination.load({ random: systemRandom });
   const record = { sequence: 0, ingestTimeMs: 1, data: Buffer.from("x") };
-  const outcome = await destination.send({ kind: "kinesis", kinesisStreamName: "no blanks!" }, [record]);
+  const outcome = await destination.send(
+    { kind: "kinesis", kinesisStreamName: "no blanks!", partitionKey: "random" },
+    [record],
+  );
   destination.close();
   assert.equal(outcome.kind, "refused");
 });

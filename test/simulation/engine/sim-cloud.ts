@@ -1,4 +1,9 @@
-import type { Destination, ExportRecord, SendOutcome } from "../../../src/export/destinations/destination.ts";
+import type {
+  Destination,
+  DestinationLimits,
+  ExportRecord,
+  SendOutcome,
+} from "../../../src/export/destinations/destination.ts";
 import type { DestinationSettings } from "../../../src/export/exporter-settings.ts";
 import type { ExportResult, ExportTask } from "../../../src/export/export-channel.ts";
 import type { TaskPool } from "../../../src/export/export-pool.ts";
@@ -17,12 +22,6 @@ interface Request {
 
 /** The cloud: outlives every process. Takes some, all or nothing of a request, and may take it and say that it failed. */
 export class SimCloud implements Destination {
-  readonly limits = {
-    recordsMax: 20,
-    requestBytesMax: 20_000,
-    recordBytesMax: 6000,
-    recordOverheadBytes: 36,
-  };
   /** By Kinesis stream and sequence number: what was accepted there, duplicates dropped. */
   readonly accepted = new Map<string, Map<number, string>>();
   readonly violations: string[] = [];
@@ -35,6 +34,10 @@ export class SimCloud implements Destination {
 
   constructor(random: SeededRandom) {
     this.#random = random;
+  }
+
+  limitsFor(): DestinationLimits {
+    return { recordsMax: 20, requestBytesMax: 20_000, recordBytesMax: 6000, recordOverheadBytes: 36 };
   }
 
   get isAsked(): boolean {

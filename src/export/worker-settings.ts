@@ -1,0 +1,21 @@
+/** What an export worker is told when its thread starts, the same for all of them. A plain object: it is cloned. */
+export interface ExportWorkerSettings {
+  readonly storeDirectory: string;
+  readonly destinations: DestinationEnvironment;
+}
+
+/** What destinations need of this machine's settings. */
+export interface DestinationEnvironment {
+  /** STREAM_MANAGER_EXPORTER_KINESIS_INTER_CALL_DELAY_MS */
+  readonly kinesisInterCallDelayMs: number;
+  /** STREAM_MANAGER_EXPORTER_S3_DESTINATION_MULTIPART_UPLOAD_MIN_PART_SIZE_BYTES */
+  readonly s3PartBytesMin: number;
+  /** STREAM_MANAGER_READ_ONLY_DIRS: files to upload lie within these. */
+  readonly readOnlyDirectories: readonly string[];
+}
+
+export const destinationEnvironmentDefault: DestinationEnvironment = {
+  kinesisInterCallDelayMs: 0,
+  s3PartBytesMin: 5 * 1024 * 1024,
+  readOnlyDirectories: [],
+};
