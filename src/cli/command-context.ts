@@ -1,5 +1,5 @@
 import type { Readable, Writable } from "node:stream";
-import type { Machine } from "../config/schema.ts";
+import type { Machine } from "../config/setting-row.ts";
 
 /** The world as a command sees it; the entry passes the process's own. */
 export interface CommandContext {

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { isLoopback, loadSettings } from "../config/load-settings.ts";
-import type { Machine, Settings } from "../config/schema.ts";
+import type { Settings } from "../config/schema.ts";
+import type { Machine } from "../config/setting-row.ts";
 import { readSettingsFile } from "../config/settings-file.ts";
 import { UsageError } from "./command-context.ts";
 

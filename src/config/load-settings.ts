@@ -1,14 +1,7 @@
 import * as v from "valibot";
 import { MillraceError } from "../core/errors.ts";
-import {
-  fileKeyOf,
-  flagOf,
-  rowOf,
-  settingKeys,
-  type Machine,
-  type SettingKey,
-  type Settings,
-} from "./schema.ts";
+import { fileKeyOf, flagOf, rowOf, settingKeys, type SettingKey, type Settings } from "./schema.ts";
+import type { Machine } from "./setting-row.ts";
 import type { SettingsFile } from "./settings-file.ts";
 
 export interface SettingSources extends Machine {

@@ -7,10 +7,6 @@ import {
   CONNECTIONS_MAX_MAX,
   CONNECTIONS_PER_ADDRESS_DEFAULT,
   DISK_FREE_BYTES_MAX,
-  EXPORT_BANDWIDTH_KBIT_PER_S_MAX,
-  EXPORT_THREADS_DEFAULT,
-  EXPORT_THREADS_MAX,
-  KINESIS_INTER_CALL_DELAY_MS_MAX,
   LZ4_BLOCK_RAW_BYTES_MAX,
   MEMORY_STREAM_BYTES_DEFAULT_MAX,
   MEMORY_STREAM_BYTES_MAX,
@@ -23,8 +19,6 @@ import {
   RING_BYTES_DEFAULT,
   RING_BYTES_MAX,
   RING_BYTES_MIN,
-  S3_PART_BYTES_MAX,
-  S3_PART_BYTES_MIN,
   SHUTDOWN_DEADLINE_MS,
   SHUTDOWN_MS_MAX,
   STREAMS_MAX_DEFAULT,
@@ -38,6 +32,7 @@ import {
   WORKERS_AUTO_MAX,
   WORKERS_MAX,
 } from "../core/limits.ts";
+import { exportRows } from "./export-rows.ts";
 import {
   boolean,
   directory,
@@ -49,64 +44,8 @@ import {
   oneWordOf,
   powerOfTwo,
   text,
-  type SettingKind,
 } from "./setting-kinds.ts";
-
-/** What a default may depend on. */
-export interface Machine {
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly homeDirectory: string;
-  readonly cores: number;
-  /** What this process may use. */
-  readonly memoryBytes: number;
-}
-
-/** One setting. The flag and the file key follow from its key: `storeDirectory`, `--store-directory`, `store_directory`. */
-export interface SettingRow<T, D> {
-  readonly env: string;
-  readonly kind: SettingKind<T>;
-  readonly unit?: string;
-  readonly doc: string;
-  /** The default for the machine, and how the table of settings words it. */
-  readonly defaultFor: (machine: Machine) => T | D;
-  readonly defaultText: string;
-  /** The word that stands for the default, where a setting has one. */
-  readonly automatic?: string;
-  /** Why setting it changes nothing in this version; said when it is set. */
-  readonly unused?: string;
-}
-
-interface RowOptions<T> {
-  readonly env: string;
-  readonly kind: SettingKind<T>;
-  readonly unit?: string;
-  readonly doc: string;
-  readonly automatic?: string;
-  readonly unused?: string;
-}
-
-function row<T>(options: RowOptions<T> & { readonly default: NoInfer<T> }): SettingRow<T, never> {
-  const value = options.default;
-  const defaultText = Array.isArray(value) ? value.join(",") : String(value);
-  return { ...options, defaultFor: () => value, defaultText };
-}
-
-/** A row whose default is to have none. */
-function optionalRow<T>(options: RowOptions<T>): SettingRow<T, undefined> {
-  return { ...options, defaultFor: () => undefined, defaultText: "" };
-}
-
-/** A row whose default depends on the machine. */
-function computedRow<T>(
-  options: RowOptions<T> & {
-    readonly defaultFor: (machine: Machine) => T;
-    readonly defaultText: string;
-  },
-): SettingRow<T, never> {
-  return options;
-}
-
-const LATER_ISSUE_S3 = "this version does not export to S3 yet";
+import { computedRow, optionalRow, row, type Machine, type SettingRow } from "./setting-row.ts";
 
 /** Every setting there is. The names that begin with STREAM_MANAGER_ are the stream manager's own. */
 export const settingRows = {
@@ -306,42 +245,7 @@ export const settingRows = {
     default: "INFO",
     doc: "Least level that is logged",
   }),
-  exportThreads: row({
-    env: "STREAM_MANAGER_EXPORTER_THREAD_POOL_SIZE",
-    kind: integer({ min: 1, max: EXPORT_THREADS_MAX }),
-    default: EXPORT_THREADS_DEFAULT,
-    doc: "Most threads that export at a time; none runs while nothing is exported",
-  }),
-  kinesisInterCallDelayMs: row({
-    env: "STREAM_MANAGER_EXPORTER_KINESIS_INTER_CALL_DELAY_MS",
-    kind: integer({ min: 0, max: KINESIS_INTER_CALL_DELAY_MS_MAX }),
-    default: 0,
-    unit: "ms",
-    doc: "Pause between two calls to Kinesis",
-    unused: "this version does not pause between calls to Kinesis",
-  }),
-  exportKbitPerSecondMax: optionalRow({
-    env: "STREAM_MANAGER_EXPORTER_MAX_BANDWIDTH",
-    kind: integer({ min: 1, max: EXPORT_BANDWIDTH_KBIT_PER_S_MAX }),
-    unit: "kbit/s",
-    doc: "Most bandwidth that exports may use together",
-    unused: "this version does not limit the bandwidth of exports yet",
-  }),
-  s3PartBytesMin: row({
-    env: "STREAM_MANAGER_EXPORTER_S3_DESTINATION_MULTIPART_UPLOAD_MIN_PART_SIZE_BYTES",
-    kind: integer({ min: S3_PART_BYTES_MIN, max: S3_PART_BYTES_MAX }),
-    default: S3_PART_BYTES_MIN,
-    unit: "bytes",
-    doc: "Smallest part of a multipart upload to S3",
-    unused: LATER_ISSUE_S3,
-  }),
-  readOnlyDirectories: row({
-    env: "STREAM_MANAGER_READ_ONLY_DIRS",
-    kind: listOf({ accepts: "absolute directories separated by commas", matches: /^\/[^,]*$/ }),
-    default: [],
-    doc: "Directories of files to upload to S3",
-    unused: LATER_ISSUE_S3,
-  }),
+  ...exportRows,
   jvmArguments: optionalRow({
     env: "JVM_ARGS",
     kind: text,
