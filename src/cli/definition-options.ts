@@ -1,19 +1,16 @@
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
-import { InvalidArgumentError, Option } from "commander";
-import {
-  Persistence,
-  StrategyOnFull,
-  type ExportDefinition,
-  type KinesisConfig,
-  type StreamDefinition,
-} from "../core/stream-definition.ts";
-import type { StreamOptions } from "../core/stream-options.ts";
+import { Option } from "commander";
+import { Persistence, StrategyOnFull, type StreamDefinition } from "../core/stream-definition.ts";
+import type { StreamOptions, StreamOptionsChange } from "../core/stream-options.ts";
 import type { StreamDefinitionInput } from "../client/index.ts";
 import { UsageError } from "./command-context.ts";
+import { changeExporters } from "./exporter-changes.ts";
+import { withExporterChangeOptions, withExporterOptions, type ExporterFlags } from "./exporter-flags.ts";
 import { integerOption } from "./option-values.ts";
 
-export interface DefinitionFlags {
+/** What the options of `streams create` and `streams update` say. */
+export interface DefinitionFlags extends ExporterFlags {
   readonly definition?: string;
   readonly maxSize?: number;
   readonly segmentSize?: number;
@@ -22,17 +19,13 @@ export interface DefinitionFlags {
   readonly persistence?: "file" | "memory";
   readonly flushOnWrite?: boolean;
   readonly freeExported?: boolean;
-  readonly kinesis?: readonly string[];
-  readonly priority?: number;
-  readonly batchSize?: number;
-  readonly batchInterval?: number;
-  readonly startSequence?: number;
-  readonly disabled?: boolean;
 }
 
-/** What `update` takes besides. */
-export interface ChangeFlags extends DefinitionFlags {
-  readonly removeExporter?: readonly string[];
+/** What a stream is to be: the protocol's definition, and those of Millrace's own options that change. */
+export interface StreamWish {
+  readonly definition: StreamDefinitionInput;
+  /** Undefined where nobody names any. */
+  readonly options: StreamOptionsChange | undefined;
 }
 
 const count = integerOption({ min: 1, max: Number.MAX_SAFE_INTEGER });
@@ -45,6 +38,7 @@ export function withDefinitionOptions(command: Command): Command {
 function withFieldOptions(command: Command, byDefault: (value: string) => string): Command {
   return withExporterOptions(
     command
+      .optionsGroup("The stream:")
       .option(
         "--definition <file>",
         "definition as JSON, with the protocol's field names; the other options win over it",
@@ -74,38 +68,11 @@ function withFieldOptions(command: Command, byDefault: (value: string) => string
 
 /** Adds the options that change a stream: those that describe one, and how to take back what they say. */
 export function withChangeOptions(command: Command): Command {
-  return withFieldOptions(command, () => "")
+  const withFields = withFieldOptions(command, () => "")
+    .optionsGroup("To take back:")
     .option("--no-flush-on-write", "acknowledge what is in the kernel")
-    .option("--no-free-exported", "keep what was exported until it is overwritten or expires")
-    .option("--no-disabled", "let these exports go on")
-    .option(
-      "--remove-exporter <identifier>",
-      "end this export and forget its position; may be given several times",
-      collect,
-    );
-}
-
-function withExporterOptions(command: Command): Command {
-  return command
-    .option("--kinesis <stream>", "export to this Kinesis stream; may be given several times", collect)
-    .option("--priority <number>", "priority of these exports, 1 first", integerOption({ min: 1, max: 10 }))
-    .option(
-      "--batch-size <messages>",
-      "most messages of one export request",
-      integerOption({ min: 1, max: 500 }),
-    )
-    .option("--batch-interval <ms>", "how long an export waits for a full batch", count)
-    .option(
-      "--start-sequence <number>",
-      "the first message to be exported",
-      integerOption({ min: 0, max: Number.MAX_SAFE_INTEGER }),
-    )
-    .option("--disabled", "let these exports pause");
-}
-
-function collect(value: string, before: readonly string[] = []): readonly string[] {
-  if (value === "") throw new InvalidArgumentError("It must not be empty.");
-  return [...before, value];
+    .option("--no-free-exported", "keep what was exported until it is overwritten or expires");
+  return withExporterChangeOptions(withFields);
 }
 
 function timeToLive(text: string): number | "none" {
@@ -113,43 +80,69 @@ function timeToLive(text: string): number | "none" {
 }
 
 /**
- * Puts the definition of a new stream together. Fields that are not given are left out: their defaults are the engine's.
+ * Puts a new stream together. Fields that are not given are left out: their defaults are the engine's.
  * @throws {UsageError} for options that do not go together, or a definition file that cannot be read
  */
-export function buildDefinition(name: string, flags: DefinitionFlags): StreamDefinitionInput {
-  return withFlags(name, { strategyOnFull: StrategyOnFull.RejectNewData }, flags);
+export function buildStream(name: string, flags: DefinitionFlags): StreamWish {
+  const present = { strategyOnFull: StrategyOnFull.RejectNewData };
+  return withFlags(name, { definition: present, options: {} }, flags);
 }
 
-/** `present` with what the flags change. @throws {UsageError} as `buildDefinition`, and when there is nothing to change */
-export function changeDefinition(present: StreamDefinition, flags: ChangeFlags): StreamDefinitionInput {
-  return withFlags(present.name, present, flags);
-}
-
-/** The options of ours that the flags name; undefined if they name none. */
-export function namedOptions({ freeExported }: DefinitionFlags): Partial<StreamOptions> | undefined {
-  return freeExported === undefined ? undefined : { freeExported };
+/** `present` with what the flags change. @throws {UsageError} as `buildStream` */
+export function changeStream(
+  { definition, options }: { readonly definition: StreamDefinition; readonly options: StreamOptions },
+  flags: DefinitionFlags,
+): StreamWish {
+  return withFlags(definition.name, { definition, options }, flags);
 }
 
 type Base = Omit<StreamDefinitionInput, "name">;
 
-function withFlags(name: string, present: Base, flags: ChangeFlags): StreamDefinitionInput {
+function withFlags(
+  name: string,
+  present: { readonly definition: Base; readonly options: Partial<StreamOptions> },
+  flags: DefinitionFlags,
+): StreamWish {
   const file = flags.definition === undefined ? {} : readDefinition(flags.definition);
-  const { timeToLiveMillis, ...base }: Base = { ...present, ...file };
+  const base: Base = { ...present.definition, ...file };
+  const { freeExported } = flags;
+  const exporters = changeExporters(
+    { exportDefinition: base.exportDefinition, options: present.options },
+    flags,
+  );
+  const options = { ...(freeExported !== undefined && { freeExported }), ...exporters.options };
+  return {
+    definition: {
+      ...withFields(base, { flags, file, presentSegmentSize: present.definition.streamSegmentSize }),
+      name,
+      ...(exporters.exportDefinition !== undefined && { exportDefinition: exporters.exportDefinition }),
+    },
+    options: Object.keys(options).length === 0 ? undefined : options,
+  };
+}
+
+/** The fields; the exporters stay as they are. */
+function withFields(
+  { timeToLiveMillis, ...base }: Base,
+  given: {
+    readonly flags: DefinitionFlags;
+    readonly file: Partial<StreamDefinitionInput>;
+    readonly presentSegmentSize: number | undefined;
+  },
+): Base {
+  const { flags, file, presentSegmentSize } = given;
   const ttl = flags.ttl ?? timeToLiveMillis ?? "none";
-  const exportDefinition = changeExporters(base.exportDefinition, flags);
   const maxSize = flags.maxSize ?? base.maxSize;
   const streamSegmentSize =
-    flags.segmentSize ?? file.streamSegmentSize ?? segmentSizeWithin(present.streamSegmentSize, maxSize);
+    flags.segmentSize ?? file.streamSegmentSize ?? segmentSizeWithin(presentSegmentSize, maxSize);
   return {
     ...base,
-    name,
     ...(maxSize !== undefined && { maxSize }),
     ...(streamSegmentSize !== undefined && { streamSegmentSize }),
     ...(ttl !== "none" && { timeToLiveMillis: ttl }),
     ...(flags.strategy !== undefined && { strategyOnFull: strategies[flags.strategy] }),
     ...(flags.persistence !== undefined && { persistence: persistences[flags.persistence] }),
     ...(flags.flushOnWrite !== undefined && { flushOnWrite: flags.flushOnWrite }),
-    ...(exportDefinition !== undefined && { exportDefinition }),
   };
 }
 
@@ -163,53 +156,6 @@ const strategies = {
   overwrite: StrategyOnFull.OverwriteOldestData,
 } as const;
 const persistences = { file: Persistence.File, memory: Persistence.Memory } as const;
-
-type Exporters = Partial<ExportDefinition>;
-
-function changeExporters(present: Exporters | undefined, flags: ChangeFlags): Exporters | undefined {
-  const { kinesis = [], removeExporter = [] } = flags;
-  const fields = exporterFields(flags);
-  if (Object.keys(fields).length > 0 && kinesis.length === 0) {
-    throw new UsageError(
-      "--priority, --batch-size, --batch-interval, --start-sequence and --disabled go with --kinesis",
-    );
-  }
-  const kept = removeExporters(present, removeExporter);
-  if (kinesis.length === 0) return kept;
-  const configs: KinesisConfig[] = [...(kept?.kinesis ?? [])];
-  for (const kinesisStreamName of kinesis) {
-    const at = configs.findIndex((config) => config.kinesisStreamName === kinesisStreamName);
-    if (at >= 0) configs[at] = { ...configs[at]!, ...fields };
-    else configs.push({ identifier: `kinesis-${kinesisStreamName}`, kinesisStreamName, ...fields });
-  }
-  return { ...kept, kinesis: configs };
-}
-
-function exporterFields(flags: DefinitionFlags): Partial<KinesisConfig> {
-  const { priority, batchSize, batchInterval, startSequence, disabled } = flags;
-  return {
-    ...(priority !== undefined && { priority }),
-    ...(batchSize !== undefined && { batchSize }),
-    ...(batchInterval !== undefined && { batchIntervalMillis: batchInterval }),
-    ...(startSequence !== undefined && { startSequenceNumber: startSequence }),
-    ...(disabled !== undefined && { disabled }),
-  };
-}
-
-function removeExporters(
-  present: Exporters | undefined,
-  identifiers: readonly string[],
-): Exporters | undefined {
-  if (identifiers.length === 0) return present;
-  const missing = new Set(identifiers);
-  const kept = Object.entries(present ?? {}).map(([kind, configs]) => {
-    const left = configs.filter(({ identifier }) => !identifiers.includes(identifier));
-    for (const { identifier } of configs) missing.delete(identifier);
-    return [kind, left] as const;
-  });
-  for (const identifier of missing) throw new UsageError(`the stream has no exporter "${identifier}"`);
-  return Object.fromEntries(kept);
-}
 
 /** The engine checks the fields; here it only has to be an object. */
 function readDefinition(file: string): Partial<StreamDefinitionInput> {

@@ -3,12 +3,10 @@ import type { MillraceClient } from "../client/millrace-client.ts";
 import type { StreamDescription } from "../core/stream-description.ts";
 import { UsageError, writeLine, type CommandContext } from "./command-context.ts";
 import {
-  buildDefinition,
-  changeDefinition,
-  namedOptions,
+  buildStream,
+  changeStream,
   withChangeOptions,
   withDefinitionOptions,
-  type ChangeFlags,
   type DefinitionFlags,
 } from "./definition-options.ts";
 import { withEngineOptions, type EngineFlags } from "./engine-address.ts";
@@ -36,7 +34,7 @@ export function streamsCommand(context: CommandContext): Command {
         .argument("<stream>"),
     ),
   );
-  update.action((name: string, flags: EngineFlags & ChangeFlags) => updateStream(context, name, flags));
+  update.action((name: string, flags: EngineFlags & DefinitionFlags) => updateStream(context, name, flags));
   const remove = withEngineOptions(
     new Command("delete").description("Delete a stream and all its messages").argument("<stream>"),
   );
@@ -70,9 +68,9 @@ async function createStream(
   name: string,
   flags: EngineFlags & DefinitionFlags,
 ): Promise<void> {
-  const definition = buildDefinition(name, flags);
+  const { definition, options } = buildStream(name, flags);
   await change(context, flags, { created: name }, (client) =>
-    client.createMessageStream(definition, namedOptions(flags)),
+    client.createMessageStream(definition, options),
   );
 }
 
@@ -81,13 +79,13 @@ const ENGINE_FLAGS = new Set(["url", "config", "json"]);
 async function updateStream(
   context: CommandContext,
   name: string,
-  flags: EngineFlags & ChangeFlags,
+  flags: EngineFlags & DefinitionFlags,
 ): Promise<void> {
   const isChange = Object.keys(flags).some((flag) => !ENGINE_FLAGS.has(flag));
   if (!isChange) throw new UsageError("nothing to change: name at least one option");
   await change(context, flags, { updated: name }, async (client) => {
-    const { definition } = await client.describeStream(name);
-    await client.updateMessageStream(changeDefinition(definition, flags), namedOptions(flags));
+    const { definition, options } = changeStream(await client.describeStream(name), flags);
+    await client.updateMessageStream(definition, options);
   });
 }
 

@@ -27,7 +27,13 @@ export type {
   StreamStateName,
 } from "../core/stream-description.ts";
 export type { MessageTotals } from "../core/stream-ledger.ts";
-export type { StreamOptions } from "../core/stream-options.ts";
+export type {
+  ExporterOptions,
+  ExporterOptionsChange,
+  FileExportConfig,
+  FileExportInput,
+} from "../core/exporter-options.ts";
+export type { StreamOptions, StreamOptionsChange } from "../core/stream-options.ts";
 export type { StreamDefinitionInput } from "../wire/stream-definition-codec.ts";
 export { GapReason } from "../wire/messages-layout.ts";
 export { MillraceClient } from "./millrace-client.ts";

@@ -2,7 +2,7 @@ import { asMillraceError, MillraceError } from "../core/errors.ts";
 import { CLIENT_CONNECT_TIMEOUT_MS, CLIENT_REQUEST_TIMEOUT_MS } from "../core/limits.ts";
 import type { Message, MessageStreamInfo, ReadMessagesOptions } from "../core/stream-definition.ts";
 import type { StreamDescription } from "../core/stream-description.ts";
-import type { StreamOptions } from "../core/stream-options.ts";
+import type { StreamOptionsChange } from "../core/stream-options.ts";
 import { decodeAppendMessageResponse, encodeAppendMessage } from "../wire/append-message.ts";
 import {
   decodeCreateMessageStreamResponse,
@@ -118,10 +118,7 @@ export class MillraceClient {
    * Makes a stream, with Millrace's own options from the first moment where there are any.
    * @throws {MillraceError} INVALID_REQUEST also when the stream exists
    */
-  async createMessageStream(
-    definition: StreamDefinitionInput,
-    options?: Partial<StreamOptions>,
-  ): Promise<void> {
+  async createMessageStream(definition: StreamDefinitionInput, options?: StreamOptionsChange): Promise<void> {
     const checked = checkStreamDefinition(definition);
     if (options !== undefined) {
       const { name } = checked;
@@ -141,10 +138,7 @@ export class MillraceClient {
    * Replaces the whole definition: what is left out goes back to its default. With it, in one step, those of Millrace's own
    * options that are named.
    */
-  async updateMessageStream(
-    definition: StreamDefinitionInput,
-    options?: Partial<StreamOptions>,
-  ): Promise<void> {
+  async updateMessageStream(definition: StreamDefinitionInput, options?: StreamOptionsChange): Promise<void> {
     const checked = checkUpdatedDefinition(definition);
     if (options !== undefined) {
       await this.#configure(checked.name, { definition: checked, options });
@@ -213,7 +207,7 @@ export class MillraceClient {
   }
 
   /** Changes Millrace's own options of a stream; those that are not named stay. Resolves when the change is durable. */
-  async configureStream(name: string, options: Partial<StreamOptions>): Promise<void> {
+  async configureStream(name: string, options: StreamOptionsChange): Promise<void> {
     await this.#configure(name, { options });
   }
 

@@ -48,6 +48,11 @@ const exporterChecks: FieldChecks<ExporterOptions> = {
 
 export type ExporterOptionsByIdentifier = Readonly<Record<string, ExporterOptions>>;
 
+/** What a client may say of an exporter's options: null takes one back. */
+export type ExporterOptionsChange = {
+  readonly [K in keyof ExporterOptions]?: Exclude<ExporterOptions[K], undefined> | null;
+};
+
 /**
  * `base` with what `changes` names, exporter by exporter; null instead of an exporter's options takes back all of them.
  * @throws {MillraceError} INVALID_REQUEST
@@ -81,6 +86,9 @@ export interface FileExportConfig extends BatchingExportConfig {
   /** And when its first message is so old. */
   readonly rotateMillis?: number;
 }
+
+/** What a client must say of one; the rest has defaults. */
+export type FileExportInput = Pick<FileExportConfig, "identifier" | "directory"> & Partial<FileExportConfig>;
 
 const fileChecks: FieldChecks<FileExportConfig> = {
   identifier: textMatching(

@@ -300,6 +300,8 @@ export const EXPORT_THREAD_IDLE_MS_MAX = 60_000;
 /** Requests of one exporter at the same time, where its options ask for more than one. */
 export const EXPORT_IN_FLIGHT_DEFAULT = 1;
 export const EXPORT_IN_FLIGHT_MAX = 16;
+/** The least that the protocol takes; a shorter one is an option of ours. */
+export const BATCH_INTERVAL_MS_MIN = 60_000;
 export const FILE_EXPORT_ROTATE_BYTES_DEFAULT = 64 * MIB;
 export const FILE_EXPORT_ROTATE_BYTES_MIN = 4 * KIB;
 export const KINESIS_RECORDS_MAX = 500;

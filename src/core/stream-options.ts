@@ -2,7 +2,9 @@ import {
   changeExporterOptions,
   checkFileExports,
   type ExporterOptionsByIdentifier,
+  type ExporterOptionsChange,
   type FileExportConfig,
+  type FileExportInput,
 } from "./exporter-options.ts";
 import { asRecord, invalidOption, shown } from "./option-fields.ts";
 
@@ -14,6 +16,15 @@ export interface StreamOptions {
   readonly exporters?: ExporterOptionsByIdentifier;
   /** Exporters that write to local files; not there while there are none. */
   readonly files?: readonly FileExportConfig[];
+}
+
+/** What a client may say to change them: what is not named stays. */
+export interface StreamOptionsChange {
+  readonly freeExported?: boolean;
+  /** Of the exporters that are named; null takes back all options of one. */
+  readonly exporters?: Readonly<Record<string, ExporterOptionsChange | null>>;
+  /** The whole list. */
+  readonly files?: readonly FileExportInput[];
 }
 
 export const streamOptionsDefault: StreamOptions = { freeExported: false };

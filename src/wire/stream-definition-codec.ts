@@ -1,4 +1,4 @@
-import { EXPORTERS_PER_STREAM_MAX } from "../core/limits.ts";
+import { BATCH_INTERVAL_MS_MIN, EXPORTERS_PER_STREAM_MAX } from "../core/limits.ts";
 import {
   destinationKinds,
   ExportFormat,
@@ -55,7 +55,7 @@ const disabledRule = { kind: "boolean", default: false } as const satisfies Fiel
 function batchingRules(batchSizeMax: number) {
   return {
     batchSize: { kind: "integer", min: 1, max: batchSizeMax, default: batchSizeMax },
-    batchIntervalMillis: { kind: "integer", min: 60_000, max: DURATION_MS_MAX },
+    batchIntervalMillis: { kind: "integer", min: BATCH_INTERVAL_MS_MIN, max: DURATION_MS_MAX },
     priority: priorityRule,
     startSequenceNumber: { kind: "integer", min: 0, max: INT64_MAX, default: 0 },
     disabled: disabledRule,

@@ -6,12 +6,10 @@ import { describe, it, type TestContext } from "node:test";
 import { Command } from "commander";
 import { UsageError } from "../../src/cli/command-context.ts";
 import {
-  buildDefinition,
-  changeDefinition,
-  namedOptions,
+  buildStream,
+  changeStream,
   withChangeOptions,
   withDefinitionOptions,
-  type ChangeFlags,
   type DefinitionFlags,
 } from "../../src/cli/definition-options.ts";
 import { emptyExportDefinition, type StreamDefinition } from "../../src/core/stream-definition.ts";
@@ -20,14 +18,14 @@ function build(...args: string[]) {
   const command = withDefinitionOptions(new Command("create")).exitOverride();
   command.configureOutput({ writeErr: () => undefined });
   command.parse(args, { from: "user" });
-  return buildDefinition("raw", command.opts<DefinitionFlags>());
+  return buildStream("raw", command.opts<DefinitionFlags>()).definition;
 }
 
-function flagsOf(...args: string[]): ChangeFlags {
+function flagsOf(...args: string[]): DefinitionFlags {
   const command = withChangeOptions(new Command("update")).exitOverride();
   command.configureOutput({ writeErr: () => undefined });
   command.parse(args, { from: "user" });
-  return command.opts<ChangeFlags>();
+  return command.opts<DefinitionFlags>();
 }
 
 const present: StreamDefinition = {
@@ -60,7 +58,7 @@ function fileOf(t: TestContext, text: string): string {
   return file;
 }
 
-describe("buildDefinition", () => {
+describe("buildStream", () => {
   it("leaves what is not given to the engine, but the strategy, which the protocol wants", () => {
     assert.deepEqual(build(), { name: "raw", strategyOnFull: 0 });
   });
@@ -128,17 +126,18 @@ describe("buildDefinition", () => {
   });
 });
 
-describe("changeDefinition", () => {
+describe("changeStream", () => {
   it("lets a segment size that nobody names follow a smaller maxSize", () => {
-    const { maxSize, streamSegmentSize } = changeDefinition(present, flagsOf("--max-size", "20000"));
+    const { maxSize, streamSegmentSize } = change("--max-size", "20000");
     assert.deepEqual([maxSize, streamSegmentSize], [20_000, 20_000]);
-    assert.equal(changeDefinition(present, flagsOf("--max-size", "2000000")).streamSegmentSize, 65_536);
+    assert.equal(change("--max-size", "2000000").streamSegmentSize, 65_536);
     // One that is named is the engine's to refuse.
-    const named = changeDefinition(present, flagsOf("--max-size", "20000", "--segment-size", "30000"));
+    const named = change("--max-size", "20000", "--segment-size", "30000");
     assert.equal(named.streamSegmentSize, 30_000);
   });
 
-  const change = (...args: string[]) => changeDefinition(present, flagsOf(...args));
+  const change = (...args: string[]) =>
+    changeStream({ definition: present, options: { freeExported: false } }, flagsOf(...args)).definition;
 
   it("keeps what no option names", () => {
     assert.deepEqual(change(), present);
@@ -190,10 +189,14 @@ describe("changeDefinition", () => {
   });
 });
 
-describe("namedOptions", () => {
-  it("names the options of ours that a flag gives, either way, and none otherwise", () => {
-    assert.equal(namedOptions(flagsOf()), undefined);
-    assert.deepEqual(namedOptions(flagsOf("--free-exported")), { freeExported: true });
-    assert.deepEqual(namedOptions(flagsOf("--no-free-exported")), { freeExported: false });
+describe("the options of ours", () => {
+  const named = (...args: string[]) =>
+    changeStream({ definition: present, options: { freeExported: false } }, flagsOf(...args)).options;
+
+  it("are those that a flag names, either way, and none otherwise", () => {
+    assert.equal(named(), undefined);
+    assert.equal(named("--max-size", "20000"), undefined);
+    assert.deepEqual(named("--free-exported"), { freeExported: true });
+    assert.deepEqual(named("--no-free-exported"), { freeExported: false });
   });
 });
