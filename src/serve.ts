@@ -1,6 +1,7 @@
 import type { RunningEngine } from "./cli/serve.ts";
 import { isLoopback } from "./config/load-settings.ts";
 import type { Settings } from "./config/schema.ts";
+import { assert } from "./core/assert.ts";
 import { systemClock } from "./core/clock.ts";
 import { asMillraceError } from "./core/errors.ts";
 import { FRAME_OVERHEAD_BYTES_MAX } from "./core/limits.ts";
@@ -9,6 +10,7 @@ import { systemTimers } from "./core/timers.ts";
 import { Engine } from "./engine/engine.ts";
 import { degradations } from "./engine/degradation.ts";
 import { engineSamples } from "./engine/engine-samples.ts";
+import { appendInternally } from "./engine/internal-append.ts";
 import { exportedEnd } from "./export/cursor-file.ts";
 import { ExportManager } from "./export/export-manager.ts";
 import { Ballast, ballastPath, withBallast } from "./log/ballast.ts";
@@ -235,6 +237,11 @@ function startExports(
       readOnlyDirectories: settings.readOnlyDirectories,
     },
     onGap: (streamId, sequence) => parts.engine?.onExportGap(streamId, sequence),
+    appendNotice: ({ streamName, payload }) => {
+      const { engine } = parts;
+      assert(engine !== undefined, "nothing is exported before there is an engine");
+      return appendInternally(engine, streamName, Buffer.from(payload));
+    },
     // What the AWS SDK's own chain reads; without the last it warns of this version of Node.js in every thread.
     environment: { ...environment, AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true" },
   });

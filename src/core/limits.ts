@@ -289,6 +289,8 @@ export const EXPORT_CONNECTION_TIMEOUT_MS = 10_000;
 export const EXPORT_RESPONSE_BYTES_MAX = MIB;
 /** One try a minute where only a person or a role can mend it: no credentials, no permission. */
 export const EXPORT_SLOW_RETRY_MS = 60_000;
+/** Between two tries to append a status message to a stream that cannot take it now. */
+export const EXPORT_NOTICE_RETRY_MS = 250;
 /** After a request that took too long the next is half as large, down to this. */
 export const EXPORT_REQUEST_BYTES_MAX = 16 * MIB;
 export const EXPORT_REQUEST_BYTES_MIN = 64 * KIB;

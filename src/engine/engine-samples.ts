@@ -15,6 +15,7 @@ export function engineSamples(engine: Engine, exports: ExportManager): MetricSam
     ...memorySamples(engine),
     ...workerSamples(engine),
     ...exportSamples(exports),
+    { name: "export_notices_dropped_total", value: exports.droppedNoticeCount },
   ];
 }
 

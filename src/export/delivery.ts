@@ -64,6 +64,7 @@ export function settle(
 ): Settled {
   switch (outcome.kind) {
     case "failed":
+    case "progress":
       // Nothing is known of this batch yet: read it anew, for it may have to be smaller or may be larger by now.
       return { cursor, pending: isUntouched(pending) ? undefined : pending, setAside: [] };
     case "answered":

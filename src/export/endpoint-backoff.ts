@@ -53,6 +53,7 @@ export class EndpointBackoff {
     switch (outcome.kind) {
       case "sent":
       case "refused":
+      case "progress":
         this.succeed();
         return;
       case "failed":

@@ -5,7 +5,7 @@ import type { Slot } from "../log/slot-file.ts";
 import type { CursorPlace } from "./cursor-file.ts";
 import type { CursorRecord } from "./cursor-layout.ts";
 import type { PendingBatch } from "./delivery.ts";
-import type { SendFailure } from "./destinations/destination.ts";
+import type { SendFailure, SendProgress, StreamNotice } from "./destinations/destination.ts";
 import type { DestinationSettings } from "./exporter-settings.ts";
 
 /** One batch: read it, send it, account for the answer, write the cursor. */
@@ -37,6 +37,8 @@ export interface BatchTask {
   readonly syncAfterMs: number | undefined;
   /** The segments of a `Memory` stream; undefined for a stream on disk. */
   readonly memory: readonly SharedFile[] | undefined;
+  /** See SendProgress. */
+  readonly continuation?: string | undefined;
 }
 
 /** What is to be done about an exporter's start. */
@@ -76,6 +78,7 @@ export interface BatchResult {
   readonly file: CursorFileState | undefined;
   /** Why the cursor could not be written; the next batch tries again. */
   readonly cursorError: string;
+  readonly notices?: readonly StreamNotice[];
 }
 
 /** A cursor file as a task leaves it. */
@@ -102,6 +105,7 @@ export type BatchOutcome =
   | { readonly kind: "unreadable"; readonly error: string }
   /** Messages from `fromSequence` on are not where they should be; a second look may find them. */
   | { readonly kind: "gap"; readonly fromSequence: number; readonly error: string }
+  | SendProgress
   | SendFailure;
 
 /** The answer to a sync or forget task. */

@@ -12,19 +12,21 @@ import type { Logger } from "../observe/logger.ts";
 import { ArrivalMarks } from "./arrival-marks.ts";
 import type { CursorPlace } from "./cursor-file.ts";
 import type { CursorRecord } from "./cursor-layout.ts";
+import type { StreamNotice } from "./destinations/destination.ts";
 import { EndpointBackoff } from "./endpoint-backoff.ts";
 import { CursorKeeper } from "./cursor-keeper.ts";
 import type { BatchResult, BatchTask, ExportResult } from "./export-channel.ts";
-import { ExportPool, type TaskPool } from "./export-pool.ts";
+import { exportPoolFor, type TaskPool } from "./export-pool.ts";
 import { Exporter, type ExportedStream, type ExporterLedger, type TaskStart } from "./exporter.ts";
 import { exporterSettingsOf, type ExporterSettings } from "./exporter-settings.ts";
 import type { ExportProgress } from "./live-account.ts";
 import { segmentsFrom } from "./memory-segments.ts";
 import type { ExportSource, SourceState } from "./export-source.ts";
+import { NoticeKeeper } from "./notice-keeper.ts";
 import { logOutcome } from "./outcome-log.ts";
 import { RunningWork, settledWithin } from "./running-work.ts";
 import { schedule } from "./scheduler.ts";
-import { destinationEnvironmentDefault, type DestinationEnvironment } from "./worker-settings.ts";
+import type { DestinationEnvironment } from "./worker-settings.ts";
 
 export interface ExportManagerOptions {
   readonly clock: Clock;
@@ -42,6 +44,8 @@ export interface ExportManagerOptions {
   readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
   readonly timers?: Timers;
   readonly pool?: TaskPool;
+  /** Appends what destinations have to tell to other streams; without it nobody is told. @throws {MillraceError} */
+  readonly appendNotice?: (notice: StreamNotice) => Promise<unknown>;
   /** Called after every batch of the stream, and whenever a cursor of it has become durable. */
   readonly onStatusChange?: (streamId: string) => void;
   /** Called when an exporter found nothing readable at a sequence number of the stream. */
@@ -59,6 +63,7 @@ export class ExportManager {
   readonly #endpoints = new Map<string, EndpointBackoff>();
   readonly #batches = new RunningWork();
   readonly #keeper: CursorKeeper;
+  readonly #notices: NoticeKeeper;
   #batchesInFlight = 0;
   #cancelTimer: (() => void) | undefined;
   #wakeIsQueued = false;
@@ -66,28 +71,14 @@ export class ExportManager {
   #idleWaiters: (() => void)[] = [];
 
   constructor(options: ExportManagerOptions) {
-    const {
-      threadPoolSize = EXPORT_THREADS_DEFAULT,
-      threadsMax = EXPORT_THREADS_MAX_DEFAULT,
-      environment,
-    } = options;
+    const { threadPoolSize = EXPORT_THREADS_DEFAULT, threadsMax = EXPORT_THREADS_MAX_DEFAULT } = options;
     assert(threadPoolSize >= 1 && threadsMax >= 1, "an export pool has a slot and a thread");
     this.#options = options;
     this.#slots = threadPoolSize;
     this.#timers = options.timers ?? systemTimers;
-    // One task more than slots: the sync of cursors must not wait for an upload.
-    this.#pool =
-      options.pool ??
-      new ExportPool({
-        settings: {
-          storeDirectory: options.storeDirectory,
-          destinations: options.destinations ?? destinationEnvironmentDefault,
-        },
-        threadsMax: Math.min(threadsMax, threadPoolSize),
-        tasksMax: threadPoolSize + 1,
-        environment,
-      });
-    const { clock, logger } = options;
+    this.#pool = options.pool ?? exportPoolFor({ ...options, threadPoolSize, threadsMax });
+    const { clock, logger, appendNotice } = options;
+    this.#notices = new NoticeKeeper({ append: appendNotice, timers: this.#timers, logger });
     this.#keeper = new CursorKeeper({
       storage: options.storage,
       pool: this.#pool,
@@ -185,6 +176,11 @@ export class ExportManager {
   snapshot(): ExporterLedger[] {
     const wallMs = this.#wallMs();
     return [...this.#exporters.values()].map((exporter) => exporter.ledger(wallMs));
+  }
+
+  /** Notices that no stream has taken. */
+  get droppedNoticeCount(): number {
+    return this.#notices.droppedCount;
   }
 
   /** Below it no enabled exporter of the stream needs a message again, whatever happens; undefined where there is none. */
@@ -350,6 +346,10 @@ export class ExportManager {
       return;
     }
     assert(result.kind === "batch", "a batch task has a batch result");
+    // Before the next step of the work that they tell of.
+    if (result.notices !== undefined) {
+      await this.#notices.deliver(result.notices, () => this.#isClosing || exporter.isRemoved);
+    }
     this.#finishBatch(exporter, result);
     logOutcome(logger, exporter, { result, before });
     if (result.outcome.kind === "gap") onGap?.(exporter.stream.streamId, result.outcome.fromSequence);

@@ -2,7 +2,11 @@ import type { Piscina } from "piscina";
 import { assert } from "../core/assert.ts";
 import { EXPORT_THREAD_IDLE_MS_MAX } from "../core/limits.ts";
 import type { ExportResult, ExportTask } from "./export-channel.ts";
-import type { ExportWorkerSettings } from "./worker-settings.ts";
+import {
+  type DestinationEnvironment,
+  destinationEnvironmentDefault,
+  type ExportWorkerSettings,
+} from "./worker-settings.ts";
 
 /** Runs export tasks beside the caller. Rejects only if the thread that ran the task died. */
 export interface TaskPool {
@@ -66,4 +70,23 @@ export class ExportPool implements TaskPool {
       ...(environment === undefined ? {} : { env: { ...environment } }),
     });
   }
+}
+
+/** The pool of an export manager that has `threadPoolSize` slots. */
+export function exportPoolFor(options: {
+  readonly storeDirectory: string;
+  readonly destinations?: DestinationEnvironment;
+  readonly threadPoolSize: number;
+  readonly threadsMax: number;
+  readonly environment?: ExportPoolOptions["environment"];
+}): ExportPool {
+  const { storeDirectory, destinations = destinationEnvironmentDefault } = options;
+  const { threadPoolSize, threadsMax, environment } = options;
+  return new ExportPool({
+    settings: { storeDirectory, destinations },
+    threadsMax: Math.min(threadsMax, threadPoolSize),
+    // One task more than slots: the sync of cursors must not wait for an upload.
+    tasksMax: threadPoolSize + 1,
+    environment,
+  });
 }

@@ -142,6 +142,7 @@ export class ExportRunner {
       // A batch that is read anew judges its messages anew.
       setAside: [...(isKept ? tooLarge : []), ...settled.setAside].sort((one, other) => one - other),
       setAsideError: settled.setAside.length > 0 && answer.kind === "refused" ? answer.error : tooLargeError,
+      ...(answer.notices === undefined ? {} : { notices: answer.notices }),
     };
   }
 

@@ -46,6 +46,7 @@ export class ExporterPace {
         }
         return;
       case "passed":
+      case "progress":
         this.#failures = 0;
         return;
       case "refused":

@@ -87,6 +87,7 @@ export class Exporter {
   #skippedTo: StreamPlace | undefined;
   readonly #file: CursorFileKnowledge;
   #isHeld = false;
+  #continuation: string | undefined;
   isRemoved = false;
 
   /** `stored` is the cursor that was found on disk. */
@@ -281,6 +282,7 @@ export class Exporter {
       syncedSlot: this.#file.syncedSlot,
       syncAfterMs: this.#file.syncAfterMs(nowMs),
       memory,
+      continuation: this.#continuation,
     };
   }
 
@@ -301,6 +303,7 @@ export class Exporter {
     if (result.cursor.revision !== this.#cursor.revision) this.#skippedTo = undefined;
     this.#cursor = result.cursor;
     this.#batch = result.pending;
+    this.#continuation = result.outcome.kind === "progress" ? result.outcome.continuation : undefined;
     if (result.file !== undefined) this.#file.learn(result.file, nowMs);
     if (result.isStartSettled && flight.moveCount === this.#moveCount) this.#isMoveDue = false;
     if (result.outcome.kind !== "unreadable") this.#inDoubtFrom = undefined;
@@ -312,6 +315,7 @@ export class Exporter {
   /** The task was lost with its thread: nothing is known of it, so it is done again after a while. */
   lose(error: string, { nowMs, random }: { nowMs: number; random: Random }): EndpointTicket | undefined {
     const { ticket, oldest } = this.#land();
+    this.#continuation = undefined;
     this.#inDoubtFrom ??= oldest;
     if (!this.stream.isMemory) this.#file.lose(nowMs);
     this.#errorMessage = error;
@@ -377,7 +381,7 @@ function errorOf({ outcome, setAside, setAsideError, cursorError }: BatchResult)
       "it stays in the stream, sending it again by command comes with a later version"
     );
   }
-  return outcome.kind === "passed" ? "" : outcome.error;
+  return outcome.kind === "passed" || outcome.kind === "progress" ? "" : outcome.error;
 }
 
 /** Messages below are settled, or are to be skipped. */

@@ -150,6 +150,11 @@ export const metricRows = {
     help: "The same in payload bytes",
     labels: ["stream", "exporter", "account"],
   },
+  export_notices_dropped_total: {
+    type: "counter",
+    help: "Status messages of exporters that no stream has taken",
+    labels: [],
+  },
   export_durable_sequence: {
     type: "gauge",
     help: "Newest sequence number that the exporter does not need again, whatever happens",

@@ -50,6 +50,7 @@ export const EventName = {
   ExportFailed: "export.failed",
   ExportRestored: "export.restored",
   ExportSetAside: "export.set-aside",
+  ExportNoticeDropped: "export.notice-dropped",
   SettingIgnored: "setting.ignored",
 } as const;
 export type EventName = (typeof EventName)[keyof typeof EventName];

@@ -316,3 +316,44 @@ test("ExportManager waits for the batch in flight when a stream is removed, and 
   assert.equal(bench.server.requests.length, 1);
   assert.deepEqual(manager.snapshot(), []);
 });
+
+test("ExportManager goes on with work in steps at once, when the notices of the step before are appended", async (t) => {
+  const bench = await ExportBench.start(t);
+  const events: string[] = [];
+  const pool: TaskPool = {
+    run: (task) => {
+      assert.equal(task.kind, "batch");
+      const { cursor, continuation } = task;
+      events.push(`step after ${continuation ?? "nothing"}`);
+      const rest = { pending: undefined, isStartSettled: false, setAside: [], setAsideError: "" };
+      const result = { kind: "batch", ...rest, file: undefined, cursorError: "" } as const;
+      if (continuation !== "second") {
+        const step = continuation === undefined ? "first" : "second";
+        const outcome = { kind: "progress", sentBytes: 5, continuation: step } as const;
+        const notices = [{ streamName: "status", payload: `${step} is done` }];
+        return Promise.resolve({ ...result, cursor, outcome, notices });
+      }
+      const accepted = { acceptedMessages: 1, acceptedBytes: 9, failedMessages: 0, error: "" };
+      const outcome = { kind: "sent", ...accepted } as const;
+      return Promise.resolve({ ...result, cursor: { ...cursor, revision: 1, position: 1 }, outcome });
+    },
+    close: () => Promise.resolve(),
+  };
+  const manager = bench.manager({
+    pool,
+    appendNotice: async ({ streamName, payload }) => {
+      await after(20);
+      events.push(`${streamName}: ${payload}`);
+    },
+  });
+  const stream = bench.addStream(manager, "s", [config]);
+  manager.onProgress("s", await stream.append(numbered(1)));
+  await manager.idle();
+  assert.deepEqual(events, [
+    "step after nothing",
+    "status: first is done",
+    "step after first",
+    "status: second is done",
+    "step after second",
+  ]);
+});

@@ -177,3 +177,18 @@ test("ExportRunner has the first cursor of a process on the medium, and syncs a 
   assert.notEqual(third.file.syncedSlot, syncedSlot);
   assert.equal(third.file.isSynced, false);
 });
+
+test("ExportRunner keeps the position while a destination makes progress, and hands on what it tells", async (t) => {
+  const { makeRunner, destination, task } = await setUp(t);
+  const notices = [{ streamName: "status", payload: "begun" }];
+  destination.outcome = { kind: "progress", sentBytes: 7, continuation: "half", notices };
+  const first = await runBatch(makeRunner(), task);
+  assert.equal(first.cursor, task.cursor);
+  assert.equal(first.pending, undefined);
+  assert.deepEqual(first.notices, notices);
+  assert.ok(first.outcome.kind === "progress" && first.outcome.continuation === "half");
+  destination.outcome = { kind: "answered", failed: [], error: "" };
+  const second = await runBatch(makeRunner(), { ...task, continuation: "half" });
+  assert.equal(second.cursor.position, 10);
+  assert.equal(second.notices, undefined);
+});

@@ -26,6 +26,15 @@ export interface SendContext {
   readonly identifier: string;
   /** The directory of the stream; `exporters/` in it holds what an exporter keeps on disk. */
   readonly streamDirectory: string;
+  /** What the exporter's request before this one asked to be given back, if nothing came between. */
+  readonly continuation?: string | undefined;
+}
+
+/** A message for another stream of this engine. */
+export interface StreamNotice {
+  readonly streamName: string;
+  /** UTF-8 text. */
+  readonly payload: string;
 }
 
 /** A record that will be refused again, however often it is sent. */
@@ -41,8 +50,10 @@ export interface RefusedRecord {
  *   accepted, all others were.
  * - refused: the destination says that this request, sent again unchanged, will be refused again. Nothing was accepted.
  * - failed: nothing is known to be accepted, and the same request may succeed later.
+ * - progress: part of the work is done, nothing is accepted yet, and the same request goes on at once. For work that one
+ *   request cannot do, so that others get their turn between its steps.
  */
-export type SendOutcome =
+type SendJudgement =
   | {
       readonly kind: "answered";
       readonly failed: readonly number[];
@@ -50,7 +61,19 @@ export type SendOutcome =
       readonly error: string;
     }
   | { readonly kind: "refused"; readonly error: string }
+  | SendProgress
   | SendFailure;
+
+/** Notices are appended, in order, before the next request of the exporter is sent; those of a process that dies are not. */
+export type SendOutcome = SendJudgement & { readonly notices?: readonly StreamNotice[] };
+
+export interface SendProgress {
+  readonly kind: "progress";
+  /** Payload bytes that went out. */
+  readonly sentBytes: number;
+  /** Given back with the exporter's next request once the notices of this one are appended. Gone when the process ends. */
+  readonly continuation?: string;
+}
 
 export interface SendFailure {
   readonly kind: "failed";
