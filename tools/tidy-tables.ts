@@ -105,6 +105,8 @@ export const ownedModules: readonly Ownership[] = [
       "src/net/private-files.ts",
       "src/net/process-descriptors.ts",
       "src/config/settings-file.ts",
+      // Asks the kernel, not a disk: tables of /proc.
+      "src/export/destinations/kernel-send-queue.ts",
       "src/cli/",
       "src/version.ts",
       "src/crash-dumps.ts",

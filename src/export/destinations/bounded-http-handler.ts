@@ -1,18 +1,23 @@
-import { Agent as HttpAgent } from "node:http";
+import { Agent as HttpAgent, IncomingMessage } from "node:http";
 import { Agent as HttpsAgent } from "node:https";
 import { Readable, Transform, pipeline } from "node:stream";
 import { NodeHttpHandler } from "@smithy/node-http-handler";
+import { systemClock } from "../../core/clock.ts";
 import {
   EXPORT_CONNECTION_TIMEOUT_MS,
-  EXPORT_REQUEST_TIMEOUT_MS,
+  EXPORT_PROGRESS_MS_MAX,
   EXPORT_RESPONSE_BYTES_MAX,
 } from "../../core/limits.ts";
+import { systemTimers } from "../../core/timers.ts";
+import { readSendQueues } from "./kernel-send-queue.ts";
+import { ProgressWatch } from "./progress-watch.ts";
 
 type Handle = NodeHttpHandler["handle"];
 
 /**
- * The HTTP handler of every SDK client: keep-alive on plain and TLS connections, deadlines, and an end to answers that
- * never end. The SDK's default opens a connection for each request and cannot speak to a plain HTTP endpoint.
+ * The HTTP handler of every SDK client: keep-alive on plain and TLS connections, an end to requests that make no progress
+ * and to answers that never end. The SDK's default opens a connection for each request and cannot speak to a plain HTTP
+ * endpoint.
  */
 export class BoundedHttpHandler {
   readonly #agents = {
@@ -20,28 +25,42 @@ export class BoundedHttpHandler {
     https: new HttpsAgent({ keepAlive: true }),
   };
   readonly #inner: NodeHttpHandler;
+  readonly #watch: ProgressWatch;
   readonly #responseBytesMax: number;
   readonly metadata = { handlerProtocol: "http/1.1" };
 
+  /** `requestTimeoutMs` without progress: no byte that the other side acknowledged, none of its answer. */
   constructor({
-    requestTimeoutMs = EXPORT_REQUEST_TIMEOUT_MS,
+    requestTimeoutMs = EXPORT_PROGRESS_MS_MAX,
     responseBytesMax = EXPORT_RESPONSE_BYTES_MAX,
   }: { requestTimeoutMs?: number; responseBytesMax?: number } = {}) {
     this.#responseBytesMax = responseBytesMax;
+    this.#watch = new ProgressWatch({
+      agents: [this.#agents.http, this.#agents.https],
+      progressMsMax: requestTimeoutMs,
+      clock: systemClock,
+      timers: systemTimers,
+      readSendQueues,
+    });
     this.#inner = new NodeHttpHandler({
       httpAgent: this.#agents.http,
       httpsAgent: this.#agents.https,
       connectionTimeout: Math.min(EXPORT_CONNECTION_TIMEOUT_MS, requestTimeoutMs),
-      requestTimeout: requestTimeoutMs,
-      throwOnRequestTimeout: true,
     });
   }
 
   async handle(...[request, options]: Parameters<Handle>): ReturnType<Handle> {
+    this.#watch.start();
     const answer = await this.#inner.handle(request, options);
     const body: unknown = answer.response.body;
-    if (body instanceof Readable) answer.response.body = capped(body, this.#responseBytesMax);
+    if (body instanceof Readable) answer.response.body = this.#bounded(body);
     return answer;
+  }
+
+  #bounded(body: Readable): Readable {
+    const bounded = capped(body, this.#responseBytesMax);
+    if (body instanceof IncomingMessage) this.#watch.noteAnswer(body.socket, bounded);
+    return bounded;
   }
 
   /** Closes idle connections; one with a request on it closes with its request. */
@@ -53,7 +72,7 @@ export class BoundedHttpHandler {
 }
 
 /** Passes on at most `bytesMax` bytes; one more destroys the connection. */
-function capped(body: Readable, bytesMax: number): Readable {
+function capped(body: Readable, bytesMax: number): Transform {
   let received = 0;
   const cap = new Transform({
     transform(chunk: Buffer, _encoding, done) {

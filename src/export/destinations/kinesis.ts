@@ -2,7 +2,7 @@ import type { KinesisClient, PutRecordsCommand } from "@aws-sdk/client-kinesis";
 import type { Random } from "../../core/random.ts";
 import { assert } from "../../core/assert.ts";
 import {
-  EXPORT_REQUEST_TIMEOUT_MS,
+  EXPORT_PROGRESS_MS_MAX,
   KINESIS_RECORDS_MAX,
   KINESIS_RECORD_BYTES_MAX,
   KINESIS_REQUEST_BYTES_MAX,
@@ -34,24 +34,22 @@ export class KinesisDestination implements Destination {
   readonly #client: KinesisClient;
   readonly #putRecords: typeof PutRecordsCommand;
   readonly #random: Random;
-  readonly #requestTimeoutMs: number;
 
   private constructor(
     client: KinesisClient,
     putRecords: typeof PutRecordsCommand,
-    { random, requestTimeoutMs = EXPORT_REQUEST_TIMEOUT_MS }: KinesisOptions,
+    { random }: KinesisOptions,
   ) {
     this.#client = client;
     this.#putRecords = putRecords;
     this.#random = random;
-    this.#requestTimeoutMs = requestTimeoutMs;
   }
 
   /** Imports the SDK: 21 MiB and 140 ms, so only when the first batch is to be sent, and never on the main thread. */
   static async load(options: KinesisOptions): Promise<KinesisDestination> {
     const { KinesisClient, PutRecordsCommand } = await import("@aws-sdk/client-kinesis");
     const { BoundedHttpHandler } = await import("./bounded-http-handler.ts");
-    const { requestTimeoutMs = EXPORT_REQUEST_TIMEOUT_MS } = options;
+    const { requestTimeoutMs = EXPORT_PROGRESS_MS_MAX } = options;
     const client = new KinesisClient({
       requestHandler: new BoundedHttpHandler({ requestTimeoutMs }),
       // Retries are ours: the SDK's own would send whole batches again, unseen and uncounted.
@@ -68,22 +66,16 @@ export class KinesisDestination implements Destination {
     assert(settings.kind === "kinesis", `a ${settings.kind} batch cannot go to Kinesis`);
     const { kinesisStreamName } = settings;
     const keys = partitionKeys(this.#random, records.length);
-    const deadline = new AbortController();
-    // The handler's own deadline ends with the headers; this one also covers an answer that trickles.
-    const timer = setTimeout(() => deadline.abort(), this.#requestTimeoutMs);
     try {
       const answer = await this.#client.send(
         new this.#putRecords({
           StreamName: kinesisStreamName,
           Records: records.map(({ data }, index) => ({ Data: data, PartitionKey: keys[index] })),
         }),
-        { abortSignal: deadline.signal },
       );
       return judge(answer.Records ?? [], records.length);
     } catch (error) {
       return classifyKinesisError(error, kinesisStreamName);
-    } finally {
-      clearTimeout(timer);
     }
   }
 
