@@ -122,7 +122,7 @@ export class BatchBuilder {
         entries: this.#entries,
         gaps: this.#gaps,
         suspects: 0,
-        anyAccepted: false,
+        acceptances: 0,
       },
       records: this.#records,
       tooLarge: this.#tooLarge,

@@ -3,9 +3,12 @@
  * destination refuses. Pure: values in, values out. The runner applies it in an export worker before it writes the cursor.
  *
  * A refused request is bisected: the first `suspects` waiting messages are known to hold a refused one, and the first
- * half of them goes next. A message that was refused REFUSALS_MAX times, at least once alone, is set aside once another
- * message of the batch was accepted. Without that proof it is parked and the rest is tried: a destination that refuses
- * everything (a wrong name, say) must never make us set everything aside.
+ * half of them goes next. An answer that judges record by record needs none of that: it names what it refuses.
+ *
+ * A destination that refuses everything (a wrong name, say) must never make us set everything aside. So a message is set
+ * aside only where the same answer accepted another, or where it was refused, another was accepted after that, and it was
+ * refused once more. Until then it is parked, and what comes behind it is tried: messages beyond the batch too, where all of
+ * it is parked, because a batch may hold no more than one. Malformed ones need no such proof: no destination takes them.
  */
 import { assert } from "../core/assert.ts";
 import {
@@ -18,7 +21,7 @@ import {
 } from "../core/stream-ledger.ts";
 import { AccountKeeper } from "./account-keeper.ts";
 import type { CursorRecord } from "./cursor-layout.ts";
-import type { SendOutcome } from "./destinations/destination.ts";
+import type { RefusedRecord, SendOutcome } from "./destinations/destination.ts";
 
 type Fate = "waiting" | "parked" | "accepted" | LossReason;
 
@@ -27,6 +30,8 @@ export interface PendingEntry {
   readonly bytes: number;
   readonly fate: Fate;
   readonly refusals: number;
+  /** The batch's `acceptances` when it was refused first; not there while it was not. */
+  readonly refusedAt?: number;
 }
 
 /** A batch on its way: messages from the cursor to its end, each an entry or in a gap. */
@@ -37,100 +42,148 @@ export interface PendingBatch {
   /** Ascending; one without messages stands where payload offsets part. */
   readonly gaps: readonly StreamLoss[];
   readonly suspects: number;
-  readonly anyAccepted: boolean;
+  /** Answers that accepted a message of it. */
+  readonly acceptances: number;
 }
 
 export interface Settled {
   readonly cursor: CursorRecord;
   /** What is left of the batch; undefined when all of it has its account, or it has to be read anew. */
   readonly pending: PendingBatch | undefined;
-  /** Sequence numbers set aside just now. */
+  /** Sequence numbers set aside just now, and why the last of them. */
   readonly setAside: readonly number[];
+  readonly setAsideError: string;
+}
+
+interface Request {
+  readonly group: readonly PendingEntry[];
+  readonly nowMs: number;
 }
 
 const REFUSALS_MAX = 5;
 
-/** The messages that the next request holds; empty when nothing waits. */
+/** The messages that the next request holds; empty when nothing of the batch may be sent before another was accepted. */
 export function nextGroup(pending: PendingBatch): PendingEntry[] {
+  // Alone, so that its refusal speaks of nothing else.
+  const doubted = pending.entries.find((entry) => entry.fate === "parked" && isProven(entry, pending));
+  if (doubted !== undefined) return [doubted];
   const waiting = pending.entries.filter((entry) => entry.fate === "waiting");
   return pending.suspects === 0 ? waiting : waiting.slice(0, Math.ceil(pending.suspects / 2));
+}
+
+/** Whether another message was accepted since it was refused first. */
+function isProven({ refusedAt }: PendingEntry, { acceptances }: PendingBatch): boolean {
+  return refusedAt !== undefined && acceptances > refusedAt;
 }
 
 /** Accounts for the answer to a request that held `group`, as nextGroup gave it. */
 export function settle(
   cursor: CursorRecord,
   pending: PendingBatch,
-  { group, outcome, nowMs }: { group: readonly PendingEntry[]; outcome: SendOutcome; nowMs: number },
+  { outcome, ...request }: Request & { outcome: SendOutcome },
 ): Settled {
   switch (outcome.kind) {
     case "failed":
-    case "progress":
+    case "progress": {
       // Nothing is known of this batch yet: read it anew, for it may have to be smaller or may be larger by now.
-      return { cursor, pending: isUntouched(pending) ? undefined : pending, setAside: [] };
+      const left = isUntouched(pending) ? undefined : pending;
+      return { cursor, pending: left, setAside: [], setAsideError: "" };
+    }
     case "answered":
-      return settleAnswered(cursor, pending, { group, failed: outcome.failed, nowMs });
+      return settleAnswered(cursor, pending, { ...request, ...outcome });
     case "refused":
-      return settleRefused(cursor, pending, { group, nowMs });
+      return settleRefused(cursor, pending, { ...request, ...outcome });
   }
 }
 
-function isUntouched({ anyAccepted, suspects, entries }: PendingBatch): boolean {
-  return !anyAccepted && suspects === 0 && entries.every((entry) => entry.refusals === 0);
+function isUntouched({ acceptances, suspects, entries }: PendingBatch): boolean {
+  return acceptances === 0 && suspects === 0 && entries.every((entry) => entry.refusals === 0);
 }
 
 function settleAnswered(
   cursor: CursorRecord,
-  pending: PendingBatch,
-  { group, failed, nowMs }: { group: readonly PendingEntry[]; failed: readonly number[]; nowMs: number },
+  before: PendingBatch,
+  answer: Request & { readonly failed: readonly number[]; readonly refused?: readonly RefusedRecord[] },
 ): Settled {
-  const failedIndexes = new Set(failed);
-  const accepted = new Set(
-    group.filter((_, index) => !failedIndexes.has(index)).map((entry) => entry.sequence),
-  );
-  const anyAccepted = pending.anyAccepted || accepted.size > 0;
+  const { group, failed, refused = [], nowMs } = answer;
+  const refusedBySequence = new Map(refused.map((one) => [group[one.index]!.sequence, one]));
+  const left = new Set([...failed, ...refused.map(({ index }) => index)]);
+  const accepted = new Set(group.filter((_, index) => !left.has(index)).map((entry) => entry.sequence));
+  const acceptsOthers = accepted.size > 0;
+  const pending = { ...before, acceptances: before.acceptances + (acceptsOthers ? 1 : 0) };
+  let waitingNoMore = 0;
   const setAside: number[] = [];
+  let setAsideError = "";
   const entries = pending.entries.map((entry): PendingEntry => {
-    if (accepted.has(entry.sequence)) return { ...entry, fate: "accepted" };
-    if (entry.fate !== "parked" || !anyAccepted) return entry;
+    const refusal = refusedBySequence.get(entry.sequence);
+    if (refusal === undefined && !accepted.has(entry.sequence)) return entry;
+    if (entry.fate === "waiting") waitingNoMore += 1;
+    if (refusal === undefined) return { ...entry, fate: "accepted" };
+    const next = withRefusal(entry, before);
+    if (!acceptsOthers && refusal.isMalformed !== true && !isProven(next, pending)) {
+      return { ...next, fate: "parked" };
+    }
     setAside.push(entry.sequence);
-    return { ...entry, fate: LossReason.SetAside };
+    setAsideError = refusal.error;
+    return { ...next, fate: LossReason.SetAside };
   });
-  // A request that was answered held no refused message: that one is among the suspects left.
-  const suspects = Math.max(0, pending.suspects - accepted.size);
-  return { ...fold(cursor, { ...pending, entries, anyAccepted, suspects }, nowMs), setAside };
+  // A request that was answered held no message for which all of it is refused: that one is among the suspects left.
+  const suspects = Math.max(0, pending.suspects - waitingNoMore);
+  return { ...fold(cursor, { ...pending, entries, suspects }, nowMs), setAside, setAsideError };
 }
 
 function settleRefused(
   cursor: CursorRecord,
   pending: PendingBatch,
-  { group, nowMs }: { group: readonly PendingEntry[]; nowMs: number },
+  { group, error, nowMs }: Request & { readonly error: string },
 ): Settled {
-  const refused = new Set(group.map((entry) => entry.sequence));
-  const alone = group.length === 1;
-  const setAside: number[] = [];
-  const entries = pending.entries.map((entry): PendingEntry => {
-    if (!refused.has(entry.sequence)) return entry;
-    const refusals = entry.refusals + 1;
-    if (!alone || refusals < REFUSALS_MAX) return { ...entry, refusals };
-    if (!pending.anyAccepted) return { ...entry, refusals, fate: "parked" };
-    setAside.push(entry.sequence);
-    return { ...entry, refusals, fate: LossReason.SetAside };
-  });
-  const found = alone && entries.some((entry) => refused.has(entry.sequence) && entry.fate !== "waiting");
-  const suspects = found ? 0 : group.length;
+  const [only] = group;
+  const isAlone = group.length === 1;
+  const refused = new Map(
+    group.map((entry) => {
+      const next = withRefusal(entry, pending);
+      const isDone = isAlone && (entry.fate === "parked" || next.refusals >= REFUSALS_MAX);
+      const fate = !isDone ? entry.fate : isProven(next, pending) ? LossReason.SetAside : "parked";
+      return [entry.sequence, { ...next, fate }];
+    }),
+  );
+  const entries = pending.entries.map((entry) => refused.get(entry.sequence) ?? entry);
+  const found = isAlone ? refused.get(only!.sequence)! : undefined;
+  const setAside = found?.fate === LossReason.SetAside ? [found.sequence] : [];
+  // One that was parked is not among the suspects.
+  const suspects =
+    only?.fate === "parked"
+      ? pending.suspects
+      : found !== undefined && found.fate !== "waiting"
+        ? 0
+        : group.length;
   const folded = fold(cursor, { ...pending, entries, suspects }, nowMs);
-  return { ...withoutStuck(folded), setAside };
+  return { ...folded, setAside, setAsideError: setAside.length > 0 ? error : "" };
+}
+
+function withRefusal(entry: PendingEntry, { acceptances }: PendingBatch): PendingEntry {
+  return { ...entry, refusals: entry.refusals + 1, refusedAt: entry.refusedAt ?? acceptances };
+}
+
+/** Whether messages wait that may not be sent before another was accepted. */
+export function isStuck(pending: PendingBatch): boolean {
+  return pending.entries.some(isOpen) && nextGroup(pending).length === 0;
+}
+
+/** A batch that is stuck, and the one that was read behind it. */
+export function joined(pending: PendingBatch, next: PendingBatch): PendingBatch {
+  return {
+    ...pending,
+    suspects: 0,
+    end: next.end,
+    entries: [...pending.entries, ...next.entries],
+    gaps: [...pending.gaps, ...next.gaps],
+  };
 }
 
 interface Folded {
   readonly cursor: CursorRecord;
   readonly pending: PendingBatch | undefined;
-}
-
-/** Where all that is left was refused, and nothing was accepted, it is read anew, with what has come since, and tried again. */
-export function withoutStuck({ cursor, pending }: Folded): Folded {
-  const isStuck = pending?.entries.every((entry) => entry.fate !== "waiting") === true;
-  return { cursor, pending: isStuck ? undefined : pending };
 }
 
 /** Moves the cursor to the first message that still waits: the low-water mark. */

@@ -1,5 +1,6 @@
 import type { Clock } from "../core/clock.ts";
 import { textOf } from "../core/errors.ts";
+import { EXPORT_LOOK_AHEAD_MESSAGES_MAX } from "../core/limits.ts";
 import { systemTimers, type Timers } from "../core/timers.ts";
 import type { DestinationKind } from "../core/stream-definition.ts";
 import type { Slot } from "../log/slot-file.ts";
@@ -8,8 +9,8 @@ import { readBatch, type MessageReader, type ReadGap } from "./batch-reader.ts";
 import { CursorFile, type CursorPlace } from "./cursor-file.ts";
 import type { CursorRecord } from "./cursor-layout.ts";
 import { DelayedSync, stateOf, writeCursor } from "./cursor-writing.ts";
-import { fold, nextGroup, settle, withoutStuck, type PendingBatch } from "./delivery.ts";
-import type { Destination, ExportRecord } from "./destinations/destination.ts";
+import { fold, isStuck, joined, nextGroup, settle, type PendingBatch, type Settled } from "./delivery.ts";
+import type { Destination, DestinationLimits, ExportRecord } from "./destinations/destination.ts";
 import type {
   BatchOutcome,
   BatchResult,
@@ -119,7 +120,7 @@ export class ExportRunner {
     const { group, records, tooLarge, tooLargeError } = prepared;
     const sync = new DelayedSync(file, task.syncAfterMs, this.#options.timers ?? systemTimers);
     if (group.length === 0) {
-      const folded = withoutStuck(fold(cursor, prepared.pending, this.#wallMs()));
+      const folded = fold(cursor, prepared.pending, this.#wallMs());
       const change = { before: cursor, after: folded.cursor, synced: await sync.end() };
       const told = { setAside: tooLarge, setAsideError: tooLargeError };
       return {
@@ -137,11 +138,11 @@ export class ExportRunner {
     return {
       ...writeCursor(file, { before: cursor, after: settled.cursor, synced }),
       pending: settled.pending,
-      outcome: outcomeOf(answer, records),
+      outcome: outcomeOf(answer, records, settled),
       isStartSettled: false,
       // A batch that is read anew judges its messages anew.
       setAside: [...(isKept ? tooLarge : []), ...settled.setAside].sort((one, other) => one - other),
-      setAsideError: settled.setAside.length > 0 && answer.kind === "refused" ? answer.error : tooLargeError,
+      setAsideError: settled.setAside.length > 0 ? settled.setAsideError : tooLargeError,
       ...(answer.notices === undefined ? {} : { notices: answer.notices }),
     };
   }
@@ -155,13 +156,32 @@ export class ExportRunner {
   ): PreparedRequest | ReadGap {
     const reader = this.#options.openReader(task);
     const limits = destination.limitsFor(task.destination);
-    if (pending !== undefined) return resumeBatch(reader, task, { pending, limits });
+    if (pending === undefined) return this.#readFresh(task, cursor, { reader, limits });
+    const resumed = resumeBatch(reader, task, { pending, limits });
+    if (resumed.kind === "gap" || !isStuck(resumed.pending)) return resumed;
+    const { end, entries } = resumed.pending;
+    const roomMessages = EXPORT_LOOK_AHEAD_MESSAGES_MAX - entries.length;
+    // All there is was refused, and nothing accepted: from the start again, for it may have been mended.
+    if (roomMessages <= 0 || end.sequence >= task.syncedEnd.sequence) {
+      return this.#readFresh(task, cursor, { reader, limits });
+    }
+    const from = { position: end.sequence, payloadOffset: end.payloadOffset };
+    const beyond = { ...task, messageCountMax: Math.min(task.messageCountMax, roomMessages) };
+    const next = this.#readFresh(beyond, { ...cursor, ...from }, { reader, limits });
+    return next.kind === "gap" ? next : { ...next, pending: joined(resumed.pending, next.pending) };
+  }
+
+  #readFresh(
+    task: BatchTask,
+    { position, payloadOffset, startSequence }: CursorRecord,
+    { reader, limits }: { reader: MessageReader; limits: DestinationLimits },
+  ): PreparedRequest | ReadGap {
     const batch = readBatch(reader, {
-      from: { sequence: cursor.position, payloadOffset: cursor.payloadOffset },
+      from: { sequence: position, payloadOffset },
       oldest: task.oldest,
       end: task.syncedEnd,
       drops: task.drops,
-      startSequence: cursor.startSequence,
+      startSequence,
       messageCountMax: task.messageCountMax,
       requestBytesMax: task.requestBytesMax,
       limits,
@@ -226,15 +246,20 @@ function unsent(
 function outcomeOf(
   answer: Awaited<ReturnType<Destination["send"]>>,
   records: readonly ExportRecord[],
+  { setAside }: Settled,
 ): BatchOutcome {
-  if (answer.kind !== "answered") return answer;
-  const failed = new Set(answer.failed);
-  const accepted = records.filter((_, index) => !failed.has(index));
+  if (answer.kind === "failed" || answer.kind === "progress") return answer;
+  if (answer.kind === "refused" && setAside.length === 0) return answer;
+  // Where a message was set aside, the account moved on: no reason to wait.
+  const { failed, refused = [] } =
+    answer.kind === "answered" ? answer : { failed: [], refused: setAside.map((_, index) => ({ index })) };
+  const left = new Set([...failed, ...refused.map(({ index }) => index)]);
+  const accepted = records.filter((_, index) => !left.has(index));
   return {
     kind: "sent",
     acceptedMessages: accepted.length,
     acceptedBytes: accepted.reduce((sum, { data }) => sum + data.length, 0),
-    failedMessages: failed.size,
+    failedMessages: left.size - setAside.length,
     error: answer.error,
   };
 }

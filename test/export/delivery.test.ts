@@ -3,7 +3,14 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { LossReason } from "../../src/core/stream-ledger.ts";
 import { isBalanced, newCursor, type CursorRecord } from "../../src/export/cursor-layout.ts";
-import { nextGroup, settle, type PendingBatch, type Settled } from "../../src/export/delivery.ts";
+import {
+  isStuck,
+  joined,
+  nextGroup,
+  settle,
+  type PendingBatch,
+  type Settled,
+} from "../../src/export/delivery.ts";
 import type { SendOutcome } from "../../src/export/destinations/destination.ts";
 import { testSeed } from "../support/seeded-random.ts";
 
@@ -15,7 +22,7 @@ function batchOf(count: number, from = 0): PendingBatch {
     refusals: 0,
   }));
   const end = { sequence: from + count, payloadOffset: 10 * (from + count) };
-  return { end, entries, gaps: [], suspects: 0, anyAccepted: false };
+  return { end, entries, gaps: [], suspects: 0, acceptances: 0 };
 }
 
 /** A cursor before which everything was exported, 10 bytes each. */
@@ -23,6 +30,10 @@ function cursorAt(position: number): CursorRecord {
   const fresh = newCursor(0);
   const exported = { messages: position, payloadBytes: 10 * position };
   return { ...fresh, position, payloadOffset: 10 * position, accounts: { ...fresh.accounts, exported } };
+}
+
+function begun(count: number): Settled {
+  return { cursor: newCursor(0), pending: batchOf(count), setAside: [], setAsideError: "" };
 }
 
 function answer(settled: Pick<Settled, "cursor" | "pending">, outcome: SendOutcome): Settled {
@@ -70,6 +81,7 @@ test("settle leaves the account alone after a failure and has an untouched batch
     cursor,
     pending: undefined,
     setAside: [],
+    setAsideError: "",
   });
   const half = answer({ cursor, pending: batchOf(2, 3) }, { kind: "answered", failed: [0], error: "x" });
   assert.deepEqual(sequences(answer(half, failure).pending), [3]);
@@ -77,7 +89,7 @@ test("settle leaves the account alone after a failure and has an untouched batch
 
 test("settle isolates any one refused message of 500 in at most 14 extra requests and sets it aside", () => {
   for (const poison of [0, 1, 249, 250, 251, 498, 499]) {
-    let state: Settled = { cursor: newCursor(0), pending: batchOf(500), setAside: [] };
+    let state = begun(500);
     let calls = 0;
     const aside: number[] = [];
     while (state.pending !== undefined) {
@@ -105,14 +117,109 @@ test("settle isolates any one refused message of 500 in at most 14 extra request
   }
 });
 
+test("settle isolates every one of many refused messages, and sends all others", () => {
+  for (const poison of [
+    [0, 1, 2],
+    [7, 300, 301, 302, 499],
+    Array.from({ length: 40 }, (_, index) => index),
+  ]) {
+    let state = begun(500);
+    const aside: number[] = [];
+    for (let call = 0; state.pending !== undefined; call += 1) {
+      assert.ok(call < 15 * poison.length, `${poison.length} messages are not isolated`);
+      const hit = nextGroup(state.pending).some(({ sequence }) => poison.includes(sequence));
+      state = answer(state, hit ? refused : accepted);
+      aside.push(...state.setAside);
+    }
+    assert.deepEqual(
+      aside.sort((one, other) => one - other),
+      poison,
+    );
+    assert.equal(state.cursor.accounts.exported.messages, 500 - poison.length);
+  }
+});
+
 test("settle sets nothing aside while the destination refuses everything", () => {
-  let state: Settled = { cursor: newCursor(0), pending: batchOf(8), setAside: [] };
-  for (let call = 0; call < 500 && state.pending !== undefined; call += 1) {
+  let state = begun(8);
+  for (let call = 0; call < 500 && !isStuck(state.pending!); call += 1) {
     state = answer(state, refused);
     assert.deepEqual(state.setAside, []);
   }
-  assert.equal(state.pending, undefined, "the batch is read anew in the end");
+  assert.ok(isStuck(state.pending!), "there is nothing more to try in this batch");
   assert.equal(state.cursor.position, 0);
+});
+
+test("settle tries a parked message once more when another was accepted: the destination may have been mended", () => {
+  let state = begun(2);
+  while (sequences(state.pending)[0] === 0) state = answer(state, refused);
+  assert.deepEqual(sequences(state.pending), [1]);
+  state = answer(state, accepted);
+  assert.deepEqual([state.setAside, sequences(state.pending)], [[], [0]]);
+  const mended = answer(state, accepted);
+  assert.deepEqual([mended.pending, mended.cursor.accounts.exported.messages], [undefined, 2]);
+  const away = answer(state, {
+    kind: "failed",
+    scope: "endpoint",
+    pace: "slow",
+    timedOut: false,
+    error: "x",
+  });
+  assert.deepEqual(sequences(away.pending), [0]);
+  const stillRefused = answer(state, refused);
+  assert.deepEqual([stillRefused.setAside, stillRefused.setAsideError], [[0], "no"]);
+  assert.deepEqual(stillRefused.cursor.accounts.setAside, { messages: 1, payloadBytes: 10 });
+});
+
+const names = (indexes: readonly number[], failed: readonly number[] = []): SendOutcome => ({
+  kind: "answered",
+  failed,
+  refused: indexes.map((index) => ({ index, error: `bad ${index}` })),
+  error: "some",
+});
+
+test("settle sets a record refused by name aside at once where the same answer accepted another", () => {
+  const first = answer(begun(5), names([1, 3], [4]));
+  assert.deepEqual([first.setAside, first.setAsideError], [[1, 3], "bad 3"]);
+  assert.equal(first.cursor.position, 4);
+  assert.deepEqual(sequences(first.pending), [4]);
+  const last = answer(first, accepted);
+  assert.deepEqual(last.cursor.accounts.exported, { messages: 3, payloadBytes: 30 });
+  assert.deepEqual(last.cursor.accounts.setAside, { messages: 2, payloadBytes: 20 });
+});
+
+test("settle parks what is refused by name as long as nothing is accepted, also behind an earlier acceptance", () => {
+  for (const count of [1, 4]) {
+    const state = answer(begun(count), names(Array.from({ length: count }, (_, index) => index)));
+    assert.deepEqual([state.setAside, state.cursor.position, sequences(state.pending)], [[], 0, []]);
+    assert.ok(isStuck(state.pending!));
+  }
+  // Its name was taken away between the two requests.
+  const half = answer(begun(3), { kind: "answered", failed: [1, 2], error: "slow down" });
+  const state = answer(half, names([0, 1]));
+  assert.deepEqual([state.setAside, state.cursor.position], [[], 1]);
+  assert.ok(isStuck(state.pending!));
+});
+
+test("settle goes on behind what is parked, and needs a refusal after the acceptance", () => {
+  const parked = answer(begun(1), names([0]));
+  const further: PendingBatch = joined(parked.pending!, batchOf(1, 1));
+  assert.deepEqual(sequences(further), [1]);
+  const proven = answer({ cursor: parked.cursor, pending: further }, accepted);
+  assert.deepEqual([proven.setAside, sequences(proven.pending)], [[], [0]]);
+  const done = answer(proven, names([0]));
+  assert.deepEqual([done.setAside, done.cursor.position, done.pending], [[0], 2, undefined]);
+  assert.ok(isBalanced(done.cursor));
+});
+
+test("settle sets a malformed record aside without asking for proof", () => {
+  const outcome: SendOutcome = {
+    kind: "answered",
+    failed: [],
+    refused: [{ index: 0, error: "not JSON", isMalformed: true }],
+    error: "not JSON",
+  };
+  const settled = answer(begun(1), outcome);
+  assert.deepEqual([settled.setAside, settled.cursor.position, settled.pending], [[0], 1, undefined]);
 });
 
 test("settle accounts for every message exactly once, whatever the destination answers", () => {
@@ -125,7 +232,8 @@ test("settle accounts for every message exactly once, whatever the destination a
       fc.integer({ min: 1, max: 12 }),
       fc.array(step, { maxLength: 40 }),
       fc.uniqueArray(fc.nat(11), { maxLength: 3 }),
-      (count, steps, poison) => {
+      fc.boolean(),
+      (count, steps, poison, judgesEach) => {
         let cursor: CursorRecord = cursorAt(5);
         let pending: PendingBatch | undefined = batchOf(count, 5);
         const stored = new Set<number>();
@@ -135,16 +243,27 @@ test("settle accounts for every message exactly once, whatever the destination a
             cursor.position === 5 + count ? undefined : batchOf(5 + count - cursor.position, cursor.position);
           if (pending === undefined) break;
           const group: ReturnType<typeof nextGroup> = nextGroup(pending);
-          assert.ok(group.length > 0, "a batch in hand has something to send");
-          const isPoisoned = group.some(({ sequence }) => poison.includes(sequence - 5));
-          const failed = group.map((_, index) => index).filter((index) => failing[index] === true);
-          const outcome: SendOutcome = isPoisoned
-            ? refused
-            : kind === "answered"
-              ? { kind, failed, error: "x" }
-              : { kind: "failed", scope: "endpoint", pace: "backoff", timedOut: false, error: "x" };
+          if (group.length === 0) {
+            assert.ok(isStuck(pending), "a batch in hand has something to send");
+            pending = undefined;
+            continue;
+          }
+          const bad = group.flatMap(({ sequence }, index) => (poison.includes(sequence - 5) ? [index] : []));
+          const failed = group
+            .map((_, index) => index)
+            .filter((index) => failing[index] === true && !bad.includes(index));
+          const outcome: SendOutcome =
+            bad.length > 0
+              ? judgesEach
+                ? names(bad, failed)
+                : refused
+              : kind === "answered"
+                ? { kind, failed, error: "x" }
+                : { kind: "failed", scope: "endpoint", pace: "backoff", timedOut: false, error: "x" };
           if (outcome.kind === "answered") {
-            group.forEach(({ sequence }, index) => failed.includes(index) || stored.add(sequence));
+            group.forEach(({ sequence }, index) => {
+              if (!failed.includes(index) && !bad.includes(index)) stored.add(sequence);
+            });
           }
           const before: number = cursor.position;
           const settled: Settled = settle(cursor, pending, { group, outcome, nowMs: 1 });

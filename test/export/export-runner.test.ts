@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { test, type TestContext } from "node:test";
 import { systemClock } from "../../src/core/clock.ts";
-import { newCursor, type CursorRecord } from "../../src/export/cursor-layout.ts";
+import { isBalanced, newCursor, type CursorRecord } from "../../src/export/cursor-layout.ts";
 import type {
   Destination,
   DestinationLimits,
@@ -20,15 +20,17 @@ import { StreamFixture } from "../support/stream-fixture.ts";
 
 class RecordingDestination implements Destination {
   readonly sent: string[][] = [];
-  outcome: SendOutcome = { kind: "answered", failed: [], error: "" };
+  judge: (messages: readonly string[]) => SendOutcome = () => ({ kind: "answered", failed: [], error: "" });
+  recordsMax = 10;
 
   limitsFor(): DestinationLimits {
-    return { recordsMax: 10, requestBytesMax: 1e6, recordBytesMax: 1e5, recordOverheadBytes: 0 };
+    return { recordsMax: this.recordsMax, requestBytesMax: 1e6, recordBytesMax: 1e5, recordOverheadBytes: 0 };
   }
 
   send(_: unknown, records: readonly { readonly data: Uint8Array }[]): Promise<SendOutcome> {
-    this.sent.push(records.map(({ data }) => Buffer.from(data).toString()));
-    return Promise.resolve(this.outcome);
+    const messages = records.map(({ data }) => Buffer.from(data).toString());
+    this.sent.push(messages);
+    return Promise.resolve(this.judge(messages));
   }
 
   close(): void {
@@ -181,14 +183,69 @@ test("ExportRunner has the first cursor of a process on the medium, and syncs a 
 test("ExportRunner keeps the position while a destination makes progress, and hands on what it tells", async (t) => {
   const { makeRunner, destination, task } = await setUp(t);
   const notices = [{ streamName: "status", payload: "begun" }];
-  destination.outcome = { kind: "progress", sentBytes: 7, continuation: "half", notices };
+  destination.judge = () => ({ kind: "progress", sentBytes: 7, continuation: "half", notices });
   const first = await runBatch(makeRunner(), task);
   assert.equal(first.cursor, task.cursor);
   assert.equal(first.pending, undefined);
   assert.deepEqual(first.notices, notices);
   assert.ok(first.outcome.kind === "progress" && first.outcome.continuation === "half");
-  destination.outcome = { kind: "answered", failed: [], error: "" };
+  destination.judge = () => ({ kind: "answered", failed: [], error: "" });
   const second = await runBatch(makeRunner(), { ...task, continuation: "half" });
   assert.equal(second.cursor.position, 10);
   assert.equal(second.notices, undefined);
 });
+
+for (const kind of ["refused", "named"] as const) {
+  const refusalOf = (messages: readonly string[]): SendOutcome =>
+    kind === "refused"
+      ? { kind, error: "no" }
+      : {
+          kind: "answered",
+          failed: [],
+          refused: messages.map((_, index) => ({ index, error: "no" })),
+          error: "no",
+        };
+
+  test(`ExportRunner sets aside what is ${kind} in batches of one record once a later message was accepted`, async (t) => {
+    const { makeRunner, destination, task } = await setUp(t);
+    destination.recordsMax = 1;
+    destination.judge = (messages) =>
+      ["message 0", "message 1"].includes(messages[0]!)
+        ? refusalOf(messages)
+        : { kind: "answered", failed: [], error: "" };
+    const runner = makeRunner();
+    let result = await runBatch(runner, task);
+    const aside: number[] = [];
+    for (let count = 0; result.cursor.position < 25; count += 1) {
+      assert.ok(count < 100, `position ${result.cursor.position}`);
+      result = await runBatch(runner, { ...task, cursor: result.cursor, pending: result.pending });
+      aside.push(...result.setAside);
+    }
+    assert.deepEqual(aside, [0, 1]);
+    assert.ok(isBalanced(result.cursor));
+    assert.equal(result.cursor.accounts.setAside.messages, 2);
+    const accepted = destination.sent.flat().filter((message) => !/ [01]$/.test(message));
+    assert.deepEqual(accepted, numbered(23, 2));
+  });
+
+  test(`ExportRunner passes nothing while everything is ${kind}, and sends all of it when that has ended`, async (t) => {
+    const { makeRunner, destination, task } = await setUp(t);
+    destination.recordsMax = 1;
+    destination.judge = refusalOf;
+    const runner = makeRunner();
+    let result = await runBatch(runner, task);
+    const again = async (): Promise<void> => {
+      result = await runBatch(runner, { ...task, cursor: result.cursor, pending: result.pending });
+      assert.deepEqual(result.setAside, []);
+    };
+    // Each message to the end, and from the start again.
+    for (let count = 0; count < 300; count += 1) await again();
+    assert.ok(new Set(destination.sent.flat()).size === 25, "it looked at all of them");
+    assert.deepEqual(result.cursor, newCursor(0));
+    destination.sent.length = 0;
+    destination.judge = () => ({ kind: "answered", failed: [], error: "" });
+    while (result.cursor.position < 25) await again();
+    assert.deepEqual(new Set(destination.sent.flat()), new Set(numbered(25)));
+    assert.equal(result.cursor.accounts.exported.messages, 25);
+  });
+}

@@ -113,7 +113,7 @@ test("settleStart keeps what a batch in hand knows: accepted is exported, and on
     ],
     gaps: [],
     suspects: 2,
-    anyAccepted: true,
+    acceptances: 1,
   };
   const inside = settle(cursorAt(20), { startSequence: 23, isMoved: true }, pending);
   assert.deepEqual([inside.cursor.position, inside.pending?.entries.length], [24, 1]);

@@ -42,6 +42,11 @@ export interface RefusedRecord {
   /** In the request. */
   readonly index: number;
   readonly error: string;
+  /**
+   * It is not what messages of this kind have to be, as anybody can tell who looks at it: set aside without the proof that the
+   * destination accepts others (see delivery.ts).
+   */
+  readonly isMalformed?: boolean;
 }
 
 /**
