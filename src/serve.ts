@@ -13,6 +13,7 @@ import { engineSamples } from "./engine/engine-samples.ts";
 import { appendInternally } from "./engine/internal-append.ts";
 import { exportedEnd } from "./export/cursor-file.ts";
 import { ExportManager } from "./export/export-manager.ts";
+import type { IotCredentialSettings } from "./export/worker-settings.ts";
 import { Ballast, ballastPath, withBallast } from "./log/ballast.ts";
 import { fileStorage } from "./log/file-storage.ts";
 import { refuseCrashDumps } from "./crash-dumps.ts";
@@ -235,6 +236,7 @@ function startExports(
       kinesisInterCallDelayMs: settings.kinesisInterCallDelayMs,
       s3PartBytesMin: settings.s3PartBytesMin,
       readOnlyDirectories: settings.readOnlyDirectories,
+      iotCredentials: iotCredentialsOf(settings),
     },
     onGap: (streamId, sequence) => parts.engine?.onExportGap(streamId, sequence),
     appendNotice: ({ streamName, payload }) => {
@@ -245,6 +247,15 @@ function startExports(
     // What the AWS SDK's own chain reads; without the last it warns of this version of Node.js in every thread.
     environment: { ...environment, AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true" },
   });
+}
+
+/** All four are set, or none is. */
+function iotCredentialsOf(settings: Settings): IotCredentialSettings | undefined {
+  const { iotCredentialsEndpoint: endpoint, iotRoleAlias: roleAlias } = settings;
+  const { iotCertificate: certificate, iotKey: key } = settings;
+  const { iotAuthorities: authorities, iotThingName: thingName } = settings;
+  if (!(endpoint && roleAlias && certificate && key)) return undefined;
+  return { endpoint, roleAlias, certificate, key, authorities, thingName };
 }
 
 function startWorkers(

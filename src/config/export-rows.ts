@@ -6,7 +6,7 @@ import {
   S3_PART_BYTES_MAX,
   S3_PART_BYTES_MIN,
 } from "../core/limits.ts";
-import { integer, listOf } from "./setting-kinds.ts";
+import { file, integer, listOf, textLike } from "./setting-kinds.ts";
 import { optionalRow, row } from "./setting-row.ts";
 
 const LATER_ISSUE_S3 = "this version does not export to S3 yet";
@@ -48,5 +48,42 @@ export const exportRows = {
     default: [],
     doc: "Directories of files to upload to S3",
     unused: LATER_ISSUE_S3,
+  }),
+  iotCredentialsEndpoint: optionalRow({
+    env: "MILLRACE_AWS_IOT_CREDENTIALS_ENDPOINT",
+    kind: textLike({
+      accepts: "a host name, with :port where that is not 443",
+      matches:
+        /^[a-z0-9]([a-z0-9.-]{0,252}[a-z0-9])?(:([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5]))?$/i,
+    }),
+    doc: "Host of the AWS IoT credential provider, which gives out AWS credentials for a device certificate",
+  }),
+  iotRoleAlias: optionalRow({
+    env: "MILLRACE_AWS_IOT_ROLE_ALIAS",
+    kind: textLike({ accepts: "1 to 128 characters of A-Z a-z 0-9 _ = , @ -", matches: /^[\w=,@-]{1,128}$/ }),
+    doc: "Role alias to ask the credential provider for",
+  }),
+  iotCertificate: optionalRow({
+    env: "MILLRACE_AWS_IOT_CERTIFICATE",
+    kind: file,
+    doc: "PEM file of the device certificate; read again whenever credentials are fetched",
+  }),
+  iotKey: optionalRow({
+    env: "MILLRACE_AWS_IOT_KEY",
+    kind: file,
+    doc: "PEM file of the device certificate's key, closed to others",
+  }),
+  iotAuthorities: optionalRow({
+    env: "MILLRACE_AWS_IOT_CA",
+    kind: file,
+    doc: "PEM file of the authorities that the credential provider is trusted by, instead of those Node.js knows",
+  }),
+  iotThingName: optionalRow({
+    env: "MILLRACE_AWS_IOT_THING_NAME",
+    kind: textLike({
+      accepts: "1 to 128 characters of A-Z a-z 0-9 : _ -",
+      matches: /^[A-Za-z0-9:_-]{1,128}$/,
+    }),
+    doc: "Thing name that goes along with the certificate, for policies that go by it",
   }),
 } as const;

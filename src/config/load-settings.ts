@@ -75,6 +75,7 @@ function check(key: SettingKey, { source, value }: Given): unknown {
 
 /** Rules between settings. */
 function checkTogether(settings: Settings): void {
+  checkIotCredentials(settings);
   const { host, authenticate, unauthenticatedNetwork, tlsCertificate, tlsKey } = settings;
   if ((tlsCertificate === undefined) !== (tlsKey === undefined)) {
     const [given, missing] =
@@ -88,6 +89,16 @@ function checkTogether(settings: Settings): void {
       `MILLRACE_HOST is ${quote(host)}, which other machines can reach, and must be a loopback address while STREAM_MANAGER_AUTHENTICATE_CLIENT is false, unless MILLRACE_UNAUTHENTICATED_NETWORK is true`,
     );
   }
+}
+
+function checkIotCredentials(settings: Settings): void {
+  const needed = ["iotCredentialsEndpoint", "iotRoleAlias", "iotCertificate", "iotKey"] as const;
+  const given = [...needed, "iotAuthorities" as const, "iotThingName" as const].find(
+    (key) => settings[key] !== undefined,
+  );
+  const missing = needed.find((key) => settings[key] === undefined);
+  if (given === undefined || missing === undefined) return;
+  throw invalid(`${rowOf(given).env} is set, and ${rowOf(missing).env} must be too`);
 }
 
 /** Whether only this machine can reach the address. */

@@ -64,6 +64,11 @@ export const text: SettingKind<string> = {
   accepts: "text",
 };
 
+/** Text of a form. */
+export function textLike({ accepts, matches }: { accepts: string; matches: RegExp }): SettingKind<string> {
+  return { schema: v.pipe(v.string(), v.regex(matches)), fromText: (given) => given, accepts };
+}
+
 /** A directory, made absolute. */
 export const directory: SettingKind<string> = {
   schema: v.pipe(

@@ -316,6 +316,13 @@ export const KINESIS_RECORDS_MAX = 500;
 export const KINESIS_REQUEST_BYTES_MAX = 5 * MIB;
 export const KINESIS_RECORD_BYTES_MAX = MIB;
 
+/** Credentials for a device certificate: a fetch, its answer, and how long before their end they are fetched anew. */
+export const IOT_CREDENTIALS_TIMEOUT_MS = 10_000;
+export const IOT_CREDENTIALS_ANSWER_BYTES_MAX = 64 * KIB;
+export const IOT_CREDENTIALS_REFRESH_MS = 5 * 60_000;
+/** The longest session that a role alias gives. */
+export const IOT_CREDENTIALS_LIFE_MS_MAX = 12 * 3_600_000;
+
 /** Bounds of settings (config/schema.ts); their defaults stand above, in the section they belong to. */
 export const PORT_DEFAULT = 8088;
 export const PORT_MAX = 65_535;

@@ -12,10 +12,26 @@ export interface DestinationEnvironment {
   readonly s3PartBytesMin: number;
   /** STREAM_MANAGER_READ_ONLY_DIRS: files to upload lie within these. */
   readonly readOnlyDirectories: readonly string[];
+  /** Of every AWS client; the SDK's own chain finds them where this is undefined. */
+  readonly iotCredentials: IotCredentialSettings | undefined;
+}
+
+/** Where AWS credentials come from for a device certificate: the MILLRACE_AWS_IOT_ settings. */
+export interface IotCredentialSettings {
+  /** Host, and `:port` where that is not 443. */
+  readonly endpoint: string;
+  readonly roleAlias: string;
+  /** Paths of PEM files. */
+  readonly certificate: string;
+  readonly key: string;
+  /** Those Node.js knows if undefined. */
+  readonly authorities: string | undefined;
+  readonly thingName: string | undefined;
 }
 
 export const destinationEnvironmentDefault: DestinationEnvironment = {
   kinesisInterCallDelayMs: 0,
   s3PartBytesMin: 5 * 1024 * 1024,
   readOnlyDirectories: [],
+  iotCredentials: undefined,
 };

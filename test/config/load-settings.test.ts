@@ -200,3 +200,39 @@ describe("isLoopback", () => {
     assert.deepEqual(others.filter(isLoopback), []);
   });
 });
+
+describe("loadSettings, credentials for a device certificate", () => {
+  const env = {
+    MILLRACE_AWS_IOT_CREDENTIALS_ENDPOINT: "c1.credentials.iot.eu-west-1.amazonaws.com",
+    MILLRACE_AWS_IOT_ROLE_ALIAS: "edge-export",
+    MILLRACE_AWS_IOT_CERTIFICATE: "/etc/millrace/device.pem",
+    MILLRACE_AWS_IOT_KEY: "/etc/millrace/device.key",
+  };
+
+  it("takes the four that are needed, and refuses some of them alone", () => {
+    const { settings } = load({ env });
+    assert.equal(settings.iotRoleAlias, "edge-export");
+    for (const name of Object.keys(env)) {
+      assert.match(refusal({ env: { ...env, [name]: "" } }), new RegExp(`is set, and ${name} must be too`));
+    }
+    assert.match(
+      refusal({ env: { MILLRACE_AWS_IOT_THING_NAME: "gateway" } }),
+      /^MILLRACE_AWS_IOT_THING_NAME is set, and MILLRACE_AWS_IOT_CREDENTIALS_ENDPOINT must be too$/,
+    );
+  });
+
+  it("refuses an endpoint that is an address of a page, or holds a path", () => {
+    for (const endpoint of [
+      "https://a.example",
+      "a.example/x",
+      "a.example:0",
+      "a.example:65536",
+      "a b",
+      "a@b",
+      "a.example:443x",
+    ]) {
+      const text = refusal({ env: { ...env, MILLRACE_AWS_IOT_CREDENTIALS_ENDPOINT: endpoint } });
+      assert.match(text, /must be a host name, with :port where that is not 443$/);
+    }
+  });
+});

@@ -11,13 +11,19 @@ export interface TestCertificate {
 }
 
 export function makeCertificate(
-  options: { notBefore?: Date; notAfter?: Date; dnsNames?: readonly string[] } = {},
+  options: {
+    notBefore?: Date;
+    notAfter?: Date;
+    dnsNames?: readonly string[];
+    /** Of the subject. Whoever is to trust several certificates tells them apart by it. */
+    commonName?: string;
+  } = {},
 ): TestCertificate {
   const dayMs = 86_400_000;
   const { notBefore = new Date(Date.now() - dayMs), notAfter = new Date(Date.now() + 365 * dayMs) } = options;
-  const { dnsNames = ["localhost"] } = options;
+  const { dnsNames = ["localhost"], commonName = "millrace test" } = options;
   const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
-  const name = sequence(set(sequence(objectId(2, 5, 4, 3), tlv(0x0c, Buffer.from("millrace test")))));
+  const name = sequence(set(sequence(objectId(2, 5, 4, 3), tlv(0x0c, Buffer.from(commonName)))));
   const body = sequence(
     tlv(0xa0, integer(Buffer.of(2))),
     integer(Buffer.concat([Buffer.of(0x40), randomBytes(8)])),

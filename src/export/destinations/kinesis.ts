@@ -2,12 +2,12 @@ import type { KinesisClient, PutRecordsCommand } from "@aws-sdk/client-kinesis";
 import type { Random } from "../../core/random.ts";
 import { assert } from "../../core/assert.ts";
 import {
-  EXPORT_PROGRESS_MS_MAX,
   KINESIS_RECORDS_MAX,
   KINESIS_RECORD_BYTES_MAX,
   KINESIS_REQUEST_BYTES_MAX,
 } from "../../core/limits.ts";
 import type { DestinationSettings } from "../exporter-settings.ts";
+import type { DestinationEnvironment } from "../worker-settings.ts";
 import type { Destination, DestinationLimits, ExportRecord, SendOutcome } from "./destination.ts";
 import { classifyKinesisError } from "./kinesis-errors.ts";
 
@@ -23,12 +23,13 @@ const limits: DestinationLimits = {
 
 export interface KinesisOptions {
   readonly random: Random;
+  readonly environment?: DestinationEnvironment;
   readonly requestTimeoutMs?: number;
 }
 
 /**
  * Kinesis Data Streams: one PutRecords per batch, one record per message, the payload unchanged, a fresh random UUID as
- * partition key. Credentials, region and endpoint come from the SDK's own chain and variables.
+ * partition key. Region and endpoint come from the SDK's own chain and variables, credentials as aws-client-settings.ts says.
  */
 export class KinesisDestination implements Destination {
   readonly #client: KinesisClient;
@@ -48,13 +49,8 @@ export class KinesisDestination implements Destination {
   /** Imports the SDK: 21 MiB and 140 ms, so only when the first batch is to be sent, and never on the main thread. */
   static async load(options: KinesisOptions): Promise<KinesisDestination> {
     const { KinesisClient, PutRecordsCommand } = await import("@aws-sdk/client-kinesis");
-    const { BoundedHttpHandler } = await import("./bounded-http-handler.ts");
-    const { requestTimeoutMs = EXPORT_PROGRESS_MS_MAX } = options;
-    const client = new KinesisClient({
-      requestHandler: new BoundedHttpHandler({ requestTimeoutMs }),
-      // Retries are ours: the SDK's own would send whole batches again, unseen and uncounted.
-      maxAttempts: 1,
-    });
+    const { awsClientSettings } = await import("./aws-client-settings.ts");
+    const client = new KinesisClient(awsClientSettings(options));
     return new KinesisDestination(client, PutRecordsCommand, options);
   }
 
