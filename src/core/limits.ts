@@ -298,7 +298,7 @@ export const EXPORT_NOTICE_RETRY_MS = 250;
 /** After a request that took too long the next is half as large, down to this. */
 export const EXPORT_REQUEST_BYTES_MAX = 16 * MIB;
 export const EXPORT_REQUEST_BYTES_MIN = 64 * KIB;
-export const EXPORT_ARRIVAL_MARKS_MAX = 128;
+export const EXPORT_ARRIVAL_MARKS_MAX = 256;
 /** Behind a refused message an exporter looks for one that is accepted within so many. */
 export const EXPORT_LOOK_AHEAD_MESSAGES_MAX = 1000;
 /** Streams whose segments one export worker keeps open. */
