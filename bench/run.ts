@@ -31,6 +31,10 @@ const benches: Readonly<Record<string, { readonly summary: string; load(): Promi
     summary: "bytes on disk and bytes written, small blocks rewritten in full-size ones",
     load: async () => (await import("./scenario/seal.ts")).sealBench,
   },
+  export: {
+    summary: "one Kinesis exporter from a filled stream to a local endpoint, beside the SDK alone",
+    load: async () => (await import("./scenario/export.ts")).exportBench,
+  },
   python: {
     summary: "the Python client: appends to an engine process and their latency, a subscription",
     load: async () => (await import("./scenario/python.ts")).pythonBench,

@@ -182,7 +182,18 @@ describe("bench run", () => {
   it("lists the benches, and refuses a name, a case or a number that it does not know", async (t) => {
     const help = await runProgram(t, [runScript, "--help"]);
     assert.equal(help.code, 0);
-    for (const name of ["ingest", "awaited", "recovery", "seal", "python", "ring", "wire", "log", "framing"])
+    for (const name of [
+      "ingest",
+      "awaited",
+      "recovery",
+      "seal",
+      "export",
+      "python",
+      "ring",
+      "wire",
+      "log",
+      "framing",
+    ])
       assert.match(help.stdout, new RegExp(`^  ${name} `, "m"));
     for (const args of [
       ["no-such"],

@@ -1,0 +1,312 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { MillraceClient } from "../../src/client/millrace-client.ts";
+import { emptyExportDefinition, Persistence } from "../../src/core/stream-definition.ts";
+import { KINESIS_RECORDS_MAX } from "../../src/core/limits.ts";
+import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
+import { createInferenceDataSet } from "../data-set.ts";
+import { median, roundTo } from "../statistics.ts";
+import {
+  checkNewest,
+  createStream,
+  describeStream,
+  engineScript,
+  openStream,
+  startServer,
+  STREAM_NAME,
+} from "./append-case.ts";
+import { SUBPROTOCOL } from "../../src/client/subprotocol.ts";
+import { AppendPipeline } from "./append-pipeline.ts";
+import { FrameArena } from "./frame-arena.ts";
+import { FrameSocket } from "./frame-socket.ts";
+import type { DriverOrder, DriverResult } from "./kinesis-driver.ts";
+import type { EndpointCounts } from "./kinesis-endpoint.ts";
+import { ServerProcess } from "./server-process.ts";
+
+const KIB = 1024;
+const DATA_SET_MESSAGES = 32_768;
+const FILL_BATCH_BYTES = 64 * KIB;
+const FILL_FRAMES_IN_FLIGHT = 16;
+const FILL_S = 0.02;
+/** What a round sends for each second that it may take; a faster exporter is done sooner. */
+const MESSAGES_PER_S = 200_000;
+const MESSAGES_MIN = 20 * KINESIS_RECORDS_MAX;
+const ROUND_S = 1;
+const ROUNDS_MAX = 5;
+/** Between two looks at how far the exporter is; each costs the engine a request. */
+const POLL_MS = 5;
+const IN_FLIGHT = [1, 4] as const;
+const endpointScript = path.join(import.meta.dirname, "kinesis-endpoint.js");
+const driverScript = path.join(import.meta.dirname, "kinesis-driver.js");
+
+/** How fast one exporter sends a filled stream to an endpoint that accepts everything, beside the SDK alone with the same messages. */
+export const exportBench: Bench = {
+  name: "export",
+  summary: "one Kinesis exporter from a filled stream to a local endpoint, and the SDK alone",
+  secondsDefault: 5,
+  settings: { records_per_request_max: KINESIS_RECORDS_MAX, data_set: "inference-json" },
+  run: runExport,
+};
+
+async function* runExport(options: BenchOptions): AsyncGenerator<BenchRecord> {
+  const { caseFilter, seconds } = options;
+  const rounds = Math.min(Math.max(Math.floor(seconds / ROUND_S), 1), ROUNDS_MAX);
+  const messagesMin = Math.max(MESSAGES_MIN, Math.round((seconds / rounds) * MESSAGES_PER_S));
+  for (const inFlight of IN_FLIGHT) {
+    const name = `${inFlight} in flight`;
+    if (name.includes(caseFilter)) yield* measure(name, options, { inFlight, rounds, messagesMin });
+  }
+}
+
+interface CaseShape {
+  readonly inFlight: number;
+  readonly rounds: number;
+  readonly messagesMin: number;
+}
+
+/** In turns, because the machine changes from second to second. */
+async function* measure(
+  name: string,
+  options: BenchOptions,
+  { inFlight, rounds, messagesMin }: CaseShape,
+): AsyncGenerator<BenchRecord> {
+  const storeDirectory = mkdtempSync(path.join(options.storeRoot, "millrace-export-"));
+  const endpoint = await Endpoint.start();
+  const env = endpoint.environment;
+  const driver = fork(driverScript, {
+    stdio: ["ignore", "ignore", "inherit", "ipc"],
+    env: { ...process.env, ...env },
+  });
+  let run: ExportRun | undefined;
+  try {
+    const stored = await fill(storeDirectory, messagesMin);
+    const { messageCount } = stored;
+    run = await ExportRun.start(storeDirectory, options, env);
+    const alone: Round[] = [];
+    const exported: Round[] = [];
+    const order: DriverOrder = { messageCount, inFlight };
+    // The first of each imports the SDK and warms up.
+    for (let round = 0; round <= rounds; round++) {
+      alone.push(await endpoint.during(messageCount, async () => driveAlone(driver, order)));
+      exported.push(await endpoint.during(messageCount, async () => run!.exportAll(order)));
+    }
+    const aloneRate = rateOf(alone.slice(1), messageCount);
+    yield record(`the SDK alone, ${name}`, { rounds: alone.slice(1), stored });
+    yield {
+      ...record(`an exporter, ${name}`, { rounds: exported.slice(1), stored }),
+      vs_sdk: roundTo(rateOf(exported.slice(1), messageCount) / aloneRate, 3),
+      added_rss_mib: roundTo(run.addedMib, 3),
+    };
+    await run.stop();
+    await endpoint.stop();
+  } finally {
+    driver.kill();
+    await run?.kill();
+    await endpoint.kill();
+    rmSync(storeDirectory, { recursive: true, force: true });
+  }
+}
+
+/** One sending of all messages. CPU times are of user and system, all threads. */
+interface Round {
+  readonly elapsedS: number;
+  readonly cpuS: number;
+  readonly endpointCpuS: number;
+  readonly requests: number;
+}
+
+function rateOf(rounds: readonly Round[], messageCount: number): number {
+  return median(rounds.map(({ elapsedS }) => messageCount / elapsedS));
+}
+
+function record(
+  name: string,
+  { rounds, stored: { messageCount, payloadBytes } }: { rounds: readonly Round[]; stored: Stored },
+): BenchRecord {
+  const perGb = (of: (round: Round) => number): number =>
+    roundTo(median(rounds.map((round) => (of(round) * 1e9) / payloadBytes)), 3);
+  return {
+    name,
+    messages_per_s: roundTo(rateOf(rounds, messageCount), 4),
+    cpu_s_per_gb: perGb(({ cpuS }) => cpuS),
+    endpoint_cpu_s_per_gb: perGb(({ endpointCpuS }) => endpointCpuS),
+    records_per_request: roundTo(messageCount / median(rounds.map(({ requests }) => requests)), 4),
+    vs_sdk: null,
+    added_rss_mib: null,
+  };
+}
+
+async function driveAlone(driver: ChildProcess, order: DriverOrder): Promise<DriverResult> {
+  driver.send(order);
+  const died = once(driver, "exit").then(() => {
+    throw new Error("the process with the SDK has ended");
+  });
+  died.catch(() => undefined);
+  const [result] = (await Promise.race([once(driver, "message"), died])) as [DriverResult];
+  return result;
+}
+
+interface Stored {
+  readonly messageCount: number;
+  readonly payloadBytes: number;
+}
+
+/** Makes a store with a stream of at least so many messages. */
+async function fill(storeDirectory: string, messagesMin: number): Promise<Stored> {
+  const server = await startServer(storeDirectory, { engineScript, nodeArgs: [] });
+  try {
+    const socket = await FrameSocket.connect(`ws://${server.host}:${server.port}/v1/ws`, [SUBPROTOCOL]);
+    await createStream(socket, { persistence: Persistence.File, flushOnWrite: false });
+    const { handle, nextSequence } = await openStream(socket);
+    const { messages } = createInferenceDataSet(DATA_SET_MESSAGES);
+    const arena = new FrameArena({ messages, handle, batchBytes: FILL_BATCH_BYTES, framesPerWrite: 1 });
+    const framesInFlightMax = FILL_FRAMES_IN_FLIGHT;
+    const by = "ready bytes";
+    const pipeline = new AppendPipeline({
+      socket,
+      arena,
+      framesInFlightMax,
+      framesPerWrite: 1,
+      by,
+      nextSequence,
+    });
+    while (pipeline.acknowledgedMessages < messagesMin) await pipeline.run(FILL_S);
+    checkNewest(await describeStream(socket), pipeline.acknowledgedMessages);
+    await socket.close();
+    await server.stop();
+    return { messageCount: pipeline.acknowledgedMessages, payloadBytes: pipeline.acknowledgedBytes };
+  } finally {
+    await server.kill();
+  }
+}
+
+/** The server that accepts everything. */
+class Endpoint {
+  readonly #server: ServerProcess;
+  #records = 0;
+  #requests = 0;
+
+  private constructor(server: ServerProcess) {
+    this.#server = server;
+  }
+
+  static async start(): Promise<Endpoint> {
+    return new Endpoint(await ServerProcess.start({ script: endpointScript }));
+  }
+
+  /** Where the SDK finds it. */
+  get environment(): Record<string, string> {
+    return {
+      AWS_ENDPOINT_URL_KINESIS: this.#url,
+      AWS_ACCESS_KEY_ID: "bench",
+      AWS_SECRET_ACCESS_KEY: "bench",
+      AWS_REGION: "us-east-1",
+      AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true",
+    };
+  }
+
+  /** Resolves when so many more records came than at the end of the last round. */
+  async #receive(count: number): Promise<void> {
+    this.#records += count;
+    const answer = await fetch(`${this.#url}/records/${this.#records}`);
+    const { records, requests, refused } = (await answer.json()) as EndpointCounts;
+    if (refused > 0) throw new Error(`${refused} requests were not signed PutRecords`);
+    if (records !== this.#records) throw new Error(`${records} records came, not ${this.#records}`);
+    this.#requests = requests;
+  }
+
+  /** What `send` takes to have so many records arrive. */
+  async during(messageCount: number, send: () => Promise<DriverResult>): Promise<Round> {
+    const cpuS = this.#server.cpuSeconds();
+    const before = this.#requests;
+    const [result] = await Promise.all([send(), this.#receive(messageCount)]);
+    return { ...result, endpointCpuS: this.#server.cpuSeconds() - cpuS, requests: this.#requests - before };
+  }
+
+  async stop(): Promise<void> {
+    await this.#server.stop();
+  }
+
+  async kill(): Promise<void> {
+    await this.#server.kill();
+  }
+
+  get #url(): string {
+    return `http://${this.#server.host}:${this.#server.port}`;
+  }
+}
+
+/** An engine on a filled store. Each round gives its stream a new exporter, which begins at the first message. */
+class ExportRun {
+  readonly #server: ServerProcess;
+  readonly #client: MillraceClient;
+  readonly #idleMib: number;
+  #rounds = 0;
+  #busyMib = 0;
+
+  private constructor(server: ServerProcess, client: MillraceClient) {
+    this.#server = server;
+    this.#client = client;
+    this.#idleMib = server.residentMib();
+  }
+
+  static async start(
+    storeDirectory: string,
+    { profileDirectory }: BenchOptions,
+    env: Readonly<Record<string, string>>,
+  ): Promise<ExportRun> {
+    const nodeArgs =
+      profileDirectory === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDirectory}`];
+    const server = await startServer(storeDirectory, { engineScript, nodeArgs, env });
+    try {
+      const client = await MillraceClient.connect({ url: `ws://${server.host}:${server.port}` });
+      // Answers come from the stream's worker: it has done what it does at a start.
+      await client.describeMessageStream(STREAM_NAME);
+      return new ExportRun(server, client);
+    } catch (error) {
+      await server.kill();
+      throw error;
+    }
+  }
+
+  /** Resolves when the engine knows that all of it was accepted. */
+  async exportAll({ messageCount, inFlight }: DriverOrder): Promise<DriverResult> {
+    this.#rounds += 1;
+    const identifier = `round ${this.#rounds}`;
+    const { definition } = await this.#client.describeMessageStream(STREAM_NAME);
+    const kinesis = [{ identifier, kinesisStreamName: "target" }];
+    const exporters = inFlight === 1 ? {} : { [identifier]: { inFlightMax: inFlight } };
+    const cpuS = this.#server.cpuSeconds();
+    const startMs = performance.now();
+    const exportDefinition = { ...emptyExportDefinition, kinesis };
+    await this.#client.updateMessageStream({ ...definition, exportDefinition }, { exporters });
+    for (;;) {
+      const { exportStatuses } = await this.#client.describeMessageStream(STREAM_NAME);
+      const { exportedMessagesCount = 0, errorMessage = "" } = exportStatuses[0] ?? {};
+      if (errorMessage !== "") throw new Error(`the exporter failed: ${errorMessage}`);
+      if (exportedMessagesCount === messageCount) break;
+      await sleep(POLL_MS);
+    }
+    const elapsedS = (performance.now() - startMs) / 1000;
+    this.#busyMib = Math.max(this.#busyMib, this.#server.residentMib());
+    return { elapsedS, cpuS: this.#server.cpuSeconds() - cpuS };
+  }
+
+  /** What is resident beyond what was before the first export. */
+  get addedMib(): number {
+    return this.#busyMib - this.#idleMib;
+  }
+
+  async stop(): Promise<void> {
+    this.#client.close();
+    await this.#server.stop();
+  }
+
+  async kill(): Promise<void> {
+    this.#client.close();
+    await this.#server.kill();
+  }
+}
