@@ -231,6 +231,7 @@ function startExports(
     storeDirectory: settings.storeDirectory,
     logger,
     threadPoolSize: settings.exportThreads,
+    kbitPerSecondMax: settings.exportKbitPerSecondMax,
     onStatusChange: (streamId) => parts.engine?.onExportStatus(streamId),
     destinations: {
       kinesisInterCallDelayMs: settings.kinesisInterCallDelayMs,

@@ -31,8 +31,7 @@ export const exportRows = {
     env: "STREAM_MANAGER_EXPORTER_MAX_BANDWIDTH",
     kind: integer({ min: 1, max: EXPORT_BANDWIDTH_KBIT_PER_S_MAX }),
     unit: "kbit/s",
-    doc: "Most bandwidth that exports may use together",
-    unused: "this version does not limit the bandwidth of exports yet",
+    doc: "Most bandwidth that exports may use together, on average, counted in bytes of request bodies",
   }),
   s3PartBytesMin: row({
     env: "STREAM_MANAGER_EXPORTER_S3_DESTINATION_MULTIPART_UPLOAD_MIN_PART_SIZE_BYTES",

@@ -305,6 +305,14 @@ export const EXPORT_LOOK_AHEAD_MESSAGES_MAX = 1000;
 export const EXPORT_READERS_MAX = 16;
 export const EXPORT_THREADS_MAX_DEFAULT = 2;
 export const EXPORT_THREAD_IDLE_MS_MAX = 60_000;
+/** What a bandwidth cap keeps of the time in which nothing was sent, and how much of it one batch may take. */
+export const EXPORT_BUCKET_MS = 250;
+export const EXPORT_CAP_BATCH_MS = 1000;
+/** Over which rates are weighted. */
+export const EXPORT_RATE_MS = 60_000;
+/** A batch that is out for longer than this, and than its bytes need at that rate, is stuck. */
+export const EXPORT_STUCK_MS = 15 * 60_000;
+export const EXPORT_SLOWEST_BYTES_PER_SECOND = KIB;
 /** Requests of one exporter at the same time, where its options ask for more than one. */
 export const EXPORT_IN_FLIGHT_DEFAULT = 1;
 export const EXPORT_IN_FLIGHT_MAX = 16;

@@ -1,6 +1,6 @@
 import { describeLoss, type ExporterDescription } from "../core/stream-description.ts";
 import type { DestinationKind } from "../core/stream-definition.ts";
-import type { ExporterLedger } from "../export/exporter.ts";
+import type { ExporterLedger } from "../export/exporter-ledger.ts";
 import { PRIORITY_LAST } from "../export/exporter-settings.ts";
 import type { EngineContext } from "./engine-context.ts";
 

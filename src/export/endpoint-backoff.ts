@@ -89,6 +89,14 @@ export class EndpointBackoff {
     if (ticket.isProbe && ticket.era === this.#era) this.#probeInFlight = false;
   }
 
+  /** The next batch may start at once, beside a probe that is out: it may hang. */
+  retryNow(): void {
+    if (!this.failing) return;
+    this.#failures = 1;
+    this.#retryAtMs = -Infinity;
+    this.#change();
+  }
+
   #change(): void {
     this.#era += 1;
     this.#probeInFlight = false;

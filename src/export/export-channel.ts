@@ -79,6 +79,15 @@ export interface BatchResult {
   /** Why the cursor could not be written; the next batch tries again. */
   readonly cursorError: string;
   readonly notices?: readonly StreamNotice[];
+  /** What went out, whatever became of it; undefined where no destination was asked. */
+  readonly requests?: RequestBytes;
+}
+
+export interface RequestBytes {
+  /** Of request bodies, as far as known. */
+  readonly bodyBytes: number;
+  /** The payload in them. */
+  readonly payloadBytes: number;
 }
 
 /** A cursor file as a task leaves it. */

@@ -1,56 +1,32 @@
 import { assert } from "../core/assert.ts";
-import type { Clock } from "../core/clock.ts";
 import { asMillraceError } from "../core/errors.ts";
 import { EXPORT_THREADS_DEFAULT, EXPORT_THREADS_MAX_DEFAULT } from "../core/limits.ts";
-import type { Random } from "../core/random.ts";
 import { systemTimers, type Timers } from "../core/timers.ts";
 import { Persistence, type ExportStatus } from "../core/stream-definition.ts";
 import { STREAM_START } from "../core/stream-ledger.ts";
-import type { Storage } from "../log/storage.ts";
 import { EventName } from "../observe/events.ts";
-import type { Logger } from "../observe/logger.ts";
-import { ArrivalMarks } from "./arrival-marks.ts";
+import type { ArrivalMarks } from "./arrival-marks.ts";
 import type { CursorPlace } from "./cursor-file.ts";
 import type { CursorRecord } from "./cursor-layout.ts";
-import type { StreamNotice } from "./destinations/destination.ts";
-import { EndpointBackoff } from "./endpoint-backoff.ts";
 import { CursorKeeper } from "./cursor-keeper.ts";
-import type { BatchResult, BatchTask, ExportResult } from "./export-channel.ts";
+import type { BatchTask, ExportResult } from "./export-channel.ts";
 import { exportPoolFor, type TaskPool } from "./export-pool.ts";
-import { Exporter, type ExportedStream, type ExporterLedger, type TaskStart } from "./exporter.ts";
+import type { ExportedStream } from "./exported-stream.ts";
+import type { TaskEnd, TaskStart } from "./export-flight.ts";
+import type { ExportManagerOptions } from "./export-manager-options.ts";
+import { Exporter } from "./exporter.ts";
+import type { ExporterLedger } from "./exporter-ledger.ts";
+import type { ExporterState } from "./exporter-state.ts";
+import { ExportTurns } from "./export-turns.ts";
 import { exporterSettingsOf, type ExporterSettings } from "./exporter-settings.ts";
 import type { ExportProgress } from "./live-account.ts";
 import { segmentsFrom } from "./memory-segments.ts";
-import type { ExportSource, SourceState } from "./export-source.ts";
+import { noteProgress, type ExportSource, type SourceState } from "./export-source.ts";
 import { NoticeKeeper } from "./notice-keeper.ts";
 import { logOutcome } from "./outcome-log.ts";
 import { RunningWork, settledWithin } from "./running-work.ts";
-import { schedule } from "./scheduler.ts";
-import type { DestinationEnvironment } from "./worker-settings.ts";
-
-export interface ExportManagerOptions {
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly storage: Storage;
-  readonly storeDirectory: string;
-  /** Batches at the same time. */
-  readonly threadPoolSize?: number;
-  /** Threads that they share: an upload mostly waits. */
-  readonly threadsMax?: number;
-  readonly logger: Logger;
-  /** What destinations take from this machine's settings. */
-  readonly destinations?: DestinationEnvironment;
-  /** Of the export workers, for SDKs that read their configuration from it; this process's own by default. */
-  readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
-  readonly timers?: Timers;
-  readonly pool?: TaskPool;
-  /** Appends what destinations have to tell to other streams; without it nobody is told. @throws {MillraceError} */
-  readonly appendNotice?: (notice: StreamNotice) => Promise<unknown>;
-  /** Called after every batch of the stream, and whenever a cursor of it has become durable. */
-  readonly onStatusChange?: (streamId: string) => void;
-  /** Called when an exporter found nothing readable at a sequence number of the stream. */
-  readonly onGap?: (streamId: string, sequence: number) => void;
-}
+import type { Schedule } from "./scheduler.ts";
+import { StuckWatch } from "./stuck-watch.ts";
 
 /** Decides on the main thread which exporter sends when, and keeps what is known of each; export workers do the rest. */
 export class ExportManager {
@@ -60,7 +36,8 @@ export class ExportManager {
   readonly #timers: Timers;
   readonly #sources = new Map<string, SourceState>();
   readonly #exporters = new Map<string, Exporter>();
-  readonly #endpoints = new Map<string, EndpointBackoff>();
+  readonly #turns: ExportTurns;
+  readonly #stuck: StuckWatch;
   readonly #batches = new RunningWork();
   readonly #keeper: CursorKeeper;
   readonly #notices: NoticeKeeper;
@@ -77,7 +54,9 @@ export class ExportManager {
     this.#slots = threadPoolSize;
     this.#timers = options.timers ?? systemTimers;
     this.#pool = options.pool ?? exportPoolFor({ ...options, threadPoolSize, threadsMax });
-    const { clock, logger, appendNotice } = options;
+    const { clock, random, kbitPerSecondMax, logger, appendNotice } = options;
+    this.#stuck = new StuckWatch(logger);
+    this.#turns = new ExportTurns({ random, kbitPerSecondMax, nowMs: clock.monotonicMs() });
     this.#notices = new NoticeKeeper({ append: appendNotice, timers: this.#timers, logger });
     this.#keeper = new CursorKeeper({
       storage: options.storage,
@@ -150,20 +129,39 @@ export class ExportManager {
   /** Exporters may read messages from the oldest up to, not including, the synced end. */
   onProgress(streamId: string, progress: ExportProgress): void {
     const source = this.#source(streamId);
-    const { stream, exporters } = source;
-    const { oldestSequence, syncedEndSequence, nextSequence } = progress;
-    stream.oldest = { sequence: oldestSequence, payloadOffset: progress.oldestPayloadOffset };
-    stream.syncedEnd = { sequence: syncedEndSequence, payloadOffset: progress.syncedEndPayloadOffset };
-    stream.next = { sequence: nextSequence, payloadOffset: progress.nextPayloadOffset };
-    for (const exporter of exporters) exporter.noteProgress();
-    if (source.arrivals === undefined) source.arrivals = new ArrivalMarks(syncedEndSequence);
-    else source.arrivals.add(syncedEndSequence, this.#nowMs());
+    noteProgress(source, progress, this.#nowMs());
     this.#queueWake();
   }
 
   /** In the order of the definition (PROTOCOL 3.6). */
   statuses(streamId: string): ExportStatus[] {
     return this.#source(streamId).exporters.map((exporter) => exporter.status());
+  }
+
+  /** How the stream's exporters stand, in the order of the definition. */
+  states(streamId: string): ExporterState[] {
+    const nowMs = this.#nowMs();
+    const wallMs = this.#wallMs();
+    const { held } = this.#plan(nowMs);
+    return this.#source(streamId).exporters.map((exporter) =>
+      exporter.state(held.get(exporter.key), { nowMs, wallMs }),
+    );
+  }
+
+  /**
+   * Ends the delays of the stream's exporters, or of the one with the identifier, and of their endpoints: what failed is
+   * tried at once. @returns identifiers of those it is about
+   */
+  retry(streamId: string, identifier?: string): string[] {
+    const exporters = this.#source(streamId).exporters.filter(
+      ({ settings }) => identifier === undefined || settings.identifier === identifier,
+    );
+    for (const exporter of exporters) {
+      exporter.retryNow();
+      this.#turns.retry(exporter);
+    }
+    this.#queueWake();
+    return exporters.map(({ settings }) => settings.identifier);
   }
 
   /** The accounts of the stream's exporters, in the order of the definition. */
@@ -242,6 +240,8 @@ export class ExportManager {
   #remove(exporter: Exporter): CursorPlace {
     exporter.isRemoved = true;
     this.#exporters.delete(exporter.key);
+    this.#turns.forget(exporter);
+    this.#stuck.forget(exporter.key);
     return exporter.place;
   }
 
@@ -263,7 +263,8 @@ export class ExportManager {
     const settleAtMs = this.#settleStarts(nowMs);
     const startAtMs = this.#startBatches(nowMs);
     const syncAtMs = this.#keeper.syncWhenDue([...this.#exporters.values()], nowMs);
-    const wakeAtMs = Math.min(settleAtMs, startAtMs, syncAtMs);
+    const stuckAtMs = this.#stuck.look(this.#exporters.values(), nowMs);
+    const wakeAtMs = Math.min(settleAtMs, startAtMs, syncAtMs, stuckAtMs);
     if (Number.isFinite(wakeAtMs)) {
       const delayMs = Math.max(1, Math.ceil(wakeAtMs - nowMs));
       this.#cancelTimer = this.#timers.setTimer(() => this.#queueWake(), delayMs);
@@ -292,22 +293,26 @@ export class ExportManager {
 
   /** @returns when to look again, Infinity if only an event can change anything. */
   #startBatches(nowMs: number): number {
-    const slotsFree = this.#slotsFree;
-    if (slotsFree <= 0) return Infinity;
-    const waiting = [...this.#exporters.values()].filter(
-      ({ canSend, needsSettlement, pendingMessages }) => canSend && !needsSettlement && pendingMessages > 0,
-    );
-    const { start, wakeAtMs } = schedule({
-      exporters: waiting.map((exporter) => exporter.schedulerView(this.#arrivalsOf(exporter))),
-      endpoints: this.#endpoints,
-      slotsFree,
-      nowMs,
-    });
+    if (this.#slotsFree <= 0) return Infinity;
+    const { start, wakeAtMs } = this.#plan(nowMs);
     for (const key of start) {
       const exporter = this.#exporters.get(key)!;
-      this.#start(exporter, exporter.start(this.#endpoint(exporter).start(), this.#taskStart(exporter)));
+      const expectedBytes = exporter.expectedBytes(this.#turns.kbitPerSecondMax);
+      const ticket = this.#turns.begin(exporter, expectedBytes, nowMs);
+      this.#start(exporter, exporter.start({ ticket, expectedBytes }, this.#taskStart(exporter)));
     }
     return wakeAtMs ?? Infinity;
+  }
+
+  #plan(nowMs: number): Schedule {
+    const able = [...this.#exporters.values()].filter(
+      ({ canSend, needsSettlement }) => canSend && !needsSettlement,
+    );
+    return this.#turns.plan(able, {
+      slotsFree: this.#slotsFree,
+      nowMs,
+      arrivalsOf: (exporter) => this.#arrivalsOf(exporter),
+    });
   }
 
   get #slotsFree(): number {
@@ -319,6 +324,7 @@ export class ExportManager {
     return {
       nowMs: this.#nowMs(),
       wallMs: this.#wallMs(),
+      kbitPerSecondMax: this.#turns.kbitPerSecondMax,
       memory: files && segmentsFrom(files, nextSequence),
     };
   }
@@ -333,15 +339,16 @@ export class ExportManager {
   }
 
   async #runBatch(exporter: Exporter, task: BatchTask): Promise<void> {
-    const { random, logger, onStatusChange, onGap } = this.#options;
+    const { logger, onStatusChange, onGap } = this.#options;
     const before = exporter.status().errorMessage;
     let result: ExportResult;
     try {
       result = await this.#pool.run(task);
     } catch (error) {
       // Its thread died; at the end of the process they all do.
-      const ticket = exporter.lose(asMillraceError(error).message, { nowMs: this.#nowMs(), random });
-      if (ticket !== undefined) this.#endpoint(exporter).abandon(ticket);
+      const end = this.#taskEnd();
+      const flight = exporter.lose(asMillraceError(error).message, end);
+      this.#turns.end(exporter, flight, { result: undefined, nowMs: end.nowMs });
       if (!this.#isClosing) logger.warn(EventName.WorkerDied, { stream: exporter.stream.name }, error);
       return;
     }
@@ -350,16 +357,15 @@ export class ExportManager {
     if (result.notices !== undefined) {
       await this.#notices.deliver(result.notices, () => this.#isClosing || exporter.isRemoved);
     }
-    this.#finishBatch(exporter, result);
+    const end = this.#taskEnd();
+    this.#turns.end(exporter, exporter.finish(result, end), { result, nowMs: end.nowMs });
     logOutcome(logger, exporter, { result, before });
     if (result.outcome.kind === "gap") onGap?.(exporter.stream.streamId, result.outcome.fromSequence);
     if (!exporter.isRemoved) onStatusChange?.(exporter.stream.streamId);
   }
 
-  #finishBatch(exporter: Exporter, result: BatchResult): void {
-    const nowMs = this.#nowMs();
-    const ticket = exporter.finish(result, { nowMs, random: this.#options.random });
-    if (ticket !== undefined) this.#endpoint(exporter).end(ticket, result.outcome, nowMs);
+  #taskEnd(): TaskEnd {
+    return { nowMs: this.#nowMs(), wallMs: this.#wallMs(), random: this.#options.random };
   }
 
   #isIdle(): boolean {
@@ -367,15 +373,6 @@ export class ExportManager {
     return [...this.#exporters.values()].every(
       (exporter) => !this.#mustSettle(exporter) && (!exporter.canSend || exporter.pendingMessages === 0),
     );
-  }
-
-  #endpoint({ settings: { endpoint } }: Exporter): EndpointBackoff {
-    let backoff = this.#endpoints.get(endpoint);
-    if (backoff === undefined) {
-      backoff = new EndpointBackoff(this.#options.random);
-      this.#endpoints.set(endpoint, backoff);
-    }
-    return backoff;
   }
 
   #arrivalsOf({ stream: { streamId } }: Exporter): ArrivalMarks {

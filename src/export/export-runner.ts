@@ -10,7 +10,12 @@ import { CursorFile, type CursorPlace } from "./cursor-file.ts";
 import type { CursorRecord } from "./cursor-layout.ts";
 import { DelayedSync, stateOf, writeCursor } from "./cursor-writing.ts";
 import { fold, isStuck, joined, nextGroup, settle, type PendingBatch, type Settled } from "./delivery.ts";
-import type { Destination, DestinationLimits, ExportRecord } from "./destinations/destination.ts";
+import type {
+  Destination,
+  DestinationLimits,
+  ExportRecord,
+  SendOutcome,
+} from "./destinations/destination.ts";
 import type {
   BatchOutcome,
   BatchResult,
@@ -18,6 +23,7 @@ import type {
   CursorsResult,
   ExportResult,
   ExportTask,
+  RequestBytes,
   StartChange,
 } from "./export-channel.ts";
 import { resumeBatch, type PreparedRequest } from "./resumed-batch.ts";
@@ -118,6 +124,7 @@ export class ExportRunner {
     const prepared = this.#prepare(task, cursor, pending, destination);
     if (prepared.kind === "gap") return unsent(state, prepared);
     const { group, records, tooLarge, tooLargeError } = prepared;
+    const { recordOverheadBytes } = destination.limitsFor(task.destination);
     const sync = new DelayedSync(file, task.syncAfterMs, this.#options.timers ?? systemTimers);
     if (group.length === 0) {
       const folded = fold(cursor, prepared.pending, this.#wallMs());
@@ -144,6 +151,7 @@ export class ExportRunner {
       setAside: [...(isKept ? tooLarge : []), ...settled.setAside].sort((one, other) => one - other),
       setAsideError: settled.setAside.length > 0 ? settled.setAsideError : tooLargeError,
       ...(answer.notices === undefined ? {} : { notices: answer.notices }),
+      requests: requestBytesOf(answer, records, recordOverheadBytes),
     };
   }
 
@@ -241,6 +249,18 @@ function unsent(
     isStartSettled: false,
   };
   return { kind: "batch", cursor, pending, outcome, ...nothing };
+}
+
+/** What a request took. */
+function requestBytesOf(
+  answer: SendOutcome,
+  records: readonly ExportRecord[],
+  recordOverheadBytes: number,
+): RequestBytes {
+  const payloadBytes = records.reduce((sum, { data }) => sum + data.length, 0);
+  const sentBytes = answer.kind === "progress" ? answer.sentBytes : undefined;
+  const bodyBytes = answer.requestBytes ?? sentBytes ?? payloadBytes + records.length * recordOverheadBytes;
+  return { bodyBytes, payloadBytes };
 }
 
 function outcomeOf(

@@ -2,8 +2,10 @@ import type { StreamDefinition } from "../core/stream-definition.ts";
 import type { StreamLoss } from "../core/stream-ledger.ts";
 import type { StreamOptions } from "../core/stream-options.ts";
 import type { SharedFile } from "../log/shared-memory-storage.ts";
-import type { ArrivalMarks } from "./arrival-marks.ts";
-import type { ExportedStream, Exporter } from "./exporter.ts";
+import { ArrivalMarks } from "./arrival-marks.ts";
+import type { ExportedStream } from "./exported-stream.ts";
+import type { Exporter } from "./exporter.ts";
+import type { ExportProgress } from "./live-account.ts";
 
 /** A stream that exporters may read. */
 export interface ExportSource {
@@ -24,4 +26,16 @@ export interface SourceState {
   readonly memory: (() => readonly SharedFile[]) | undefined;
   exporters: Exporter[];
   arrivals: ArrivalMarks | undefined;
+}
+
+/** The stream reaches as far as `progress` says. */
+export function noteProgress(source: SourceState, progress: ExportProgress, nowMs: number): void {
+  const { stream, exporters } = source;
+  const { oldestSequence, syncedEndSequence, nextSequence } = progress;
+  stream.oldest = { sequence: oldestSequence, payloadOffset: progress.oldestPayloadOffset };
+  stream.syncedEnd = { sequence: syncedEndSequence, payloadOffset: progress.syncedEndPayloadOffset };
+  stream.next = { sequence: nextSequence, payloadOffset: progress.nextPayloadOffset };
+  for (const exporter of exporters) exporter.noteProgress();
+  if (source.arrivals === undefined) source.arrivals = new ArrivalMarks(syncedEndSequence);
+  else source.arrivals.add(syncedEndSequence, nowMs);
 }

@@ -72,6 +72,12 @@ export class ExporterPace {
     }
   }
 
+  /** Whatever was met before counts no more. */
+  retryNow(): void {
+    this.#notBeforeMs = -Infinity;
+    this.#failures = 0;
+  }
+
   #lookedAtGap(fromSequence: number): void {
     const looks = this.#gap.fromSequence === fromSequence ? this.#gap.looks + 1 : 1;
     this.#gap = { fromSequence, looks };

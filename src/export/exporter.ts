@@ -1,70 +1,24 @@
 import { assert } from "../core/assert.ts";
-import type { Random } from "../core/random.ts";
+import { EXPORT_SLOWEST_BYTES_PER_SECOND, EXPORT_STUCK_MS } from "../core/limits.ts";
 import type { ExportStatus } from "../core/stream-definition.ts";
 import type { StreamLoss, StreamPlace } from "../core/stream-ledger.ts";
-import type { SharedFile } from "../log/shared-memory-storage.ts";
 import type { Slot } from "../log/slot-file.ts";
 import type { ArrivalMarks } from "./arrival-marks.ts";
 import type { CursorPlace } from "./cursor-file.ts";
+import { errorOf } from "./batch-error.ts";
 import { CursorFileKnowledge } from "./cursor-file-knowledge.ts";
 import { newCursor, type CursorRecord } from "./cursor-layout.ts";
 import { isOpen, nextGroup, type PendingBatch } from "./delivery.ts";
-import type { EndpointTicket } from "./endpoint-backoff.ts";
+import type { ExportedStream } from "./exported-stream.ts";
 import type { BatchResult, BatchTask, CursorFileState, StartChange } from "./export-channel.ts";
+import type { Flight, FlightStart, TaskEnd, TaskStart, ViewOptions } from "./export-flight.ts";
+import type { ExporterLedger } from "./exporter-ledger.ts";
 import { ExporterPace } from "./exporter-pace.ts";
+import { activityOf, type ExporterState } from "./exporter-state.ts";
+import { ExporterTraffic } from "./exporter-traffic.ts";
 import { isAvailable, type ExporterSettings } from "./exporter-settings.ts";
-import { liveAccount, type LiveAccount } from "./live-account.ts";
-import type { SchedulerExporter } from "./scheduler.ts";
-
-/** What exporters know of their stream. */
-export interface ExportedStream {
-  readonly streamId: string;
-  readonly name: string;
-  readonly directory: string;
-  readonly isMemory: boolean;
-  /** What is gone from its front, oldest first and without holes (core/stream-ledger.ts). */
-  readonly drops: () => readonly StreamLoss[];
-  oldest: StreamPlace;
-  /** Exporters may read below. */
-  syncedEnd: StreamPlace;
-  next: StreamPlace;
-}
-
-/** The account of one exporter. */
-export interface ExporterLedger extends LiveAccount {
-  readonly streamId: string;
-  readonly streamName: string;
-  readonly exporterId: string;
-  readonly identifier: string;
-  readonly kind: string;
-  readonly priority: number;
-  readonly disabled: boolean;
-  readonly position: number;
-  /** Whatever happens, it does not need messages below this again. */
-  readonly durablePosition: number;
-  /** The cursor stands above the end of the log by so many messages: the log lost some that were exported. */
-  readonly aheadOfLogMessages: number;
-  readonly errorMessage: string;
-  readonly inFlight: boolean;
-}
-
-/** When a task begins, and the segments of a Memory stream that it may read. */
-export interface TaskStart {
-  readonly nowMs: number;
-  readonly wallMs: number;
-  readonly memory: readonly SharedFile[] | undefined;
-}
-
-/** What is under way for an exporter. */
-interface Flight {
-  /** Undefined for a task that asks no destination. */
-  readonly ticket: EndpointTicket | undefined;
-  readonly moveCount: number;
-  /** The oldest message when it began: what is in the batch may be gone from the log since, and is not lost for that. */
-  readonly oldest: StreamPlace;
-  /** Messages from here on are not part of it. */
-  readonly endSequence: number;
-}
+import { liveAccount } from "./live-account.ts";
+import type { Held, SchedulerExporter } from "./scheduler.ts";
 
 /** The main thread's half of one exporter: what is settled, what is in flight, when it may try again. */
 export class Exporter {
@@ -80,6 +34,8 @@ export class Exporter {
   #lastAttemptTimeMs: number;
   #lastStartMs = -Infinity;
   readonly #pace = new ExporterPace();
+  readonly #traffic = new ExporterTraffic();
+  #lastError: ExporterState["lastError"];
   /** The configuration was given another start, and the cursor has not followed. */
   #isMoveDue: boolean;
   #moveCount = 0;
@@ -95,6 +51,7 @@ export class Exporter {
     this.stream = stream;
     this.key = `${stream.streamId}/${settings.exporterId}`;
     this.#settings = settings;
+    this.#traffic.configure(settings.kbitPerSecondMax);
     this.#cursor = stored ?? newCursor(settings.startSequence);
     this.#isMoveDue = this.#cursor.startSequence !== settings.startSequence;
     this.#file = new CursorFileKnowledge(this.#cursor, { isStored: stored !== undefined });
@@ -142,6 +99,7 @@ export class Exporter {
       this.#isMoveDue = true;
       this.#moveCount += 1;
     }
+    this.#traffic.configure(settings.kbitPerSecondMax);
     this.#settings = settings;
   }
 
@@ -217,10 +175,18 @@ export class Exporter {
     return this.#batch.entries.filter(isOpen).length + Math.max(0, behind);
   }
 
-  schedulerView(arrivals: ArrivalMarks): SchedulerExporter {
+  /** It may be tried at once, whatever it has met. */
+  retryNow(): void {
+    this.#pace.retryNow();
+  }
+
+  schedulerView(
+    arrivals: ArrivalMarks,
+    { nowMs, kbitPerSecondMax, shareOwedBytes }: ViewOptions,
+  ): SchedulerExporter {
     const { batchSize, batchIntervalMs } = this.#settings;
     const pending = this.pendingMessages;
-    const next = this.#batch === undefined ? Math.min(batchSize, pending) : nextGroup(this.#batch).length;
+    const next = this.#nextMessages(pending);
     const first = Math.max(this.nextSequence, this.#flight?.endSequence ?? 0);
     return {
       key: this.key,
@@ -234,34 +200,62 @@ export class Exporter {
       batchIntervalMs,
       oldestArrivalMs: batchIntervalMs === undefined ? -Infinity : arrivals.arrivalMs(first),
       resumesBatch: this.#batch !== undefined,
+      nextRequestBytes: this.expectedBytes(kbitPerSecondMax),
       notBeforeMs: this.#pace.notBeforeMs,
       lastStartMs: this.#lastStartMs,
+      cap: this.#traffic.allowance(nowMs),
+      shareOwedBytes,
     };
   }
 
+  #nextMessages(pendingMessages: number): number {
+    return this.#batch === undefined
+      ? Math.min(this.#settings.batchSize, pendingMessages)
+      : nextGroup(this.#batch).length;
+  }
+
+  /** What the request bodies of the next batch will take, if its messages are as long as those pending are on average. */
+  expectedBytes(kbitPerSecondMax: number | undefined): number {
+    const { oldest, syncedEnd } = this.stream;
+    const { position, payloadOffset } = this.#cursor;
+    const from = position >= oldest.sequence ? { sequence: position, payloadOffset } : oldest;
+    const messages = Math.max(1, syncedEnd.sequence - from.sequence);
+    const messageBytes = Math.max(0, syncedEnd.payloadOffset - from.payloadOffset) / messages;
+    const batchBytes = this.#nextMessages(this.pendingMessages) * messageBytes;
+    const payloadBytes = Math.min(batchBytes, this.#requestBytesMax(kbitPerSecondMax));
+    return this.#traffic.bodyBytesOf(Math.max(messageBytes, payloadBytes));
+  }
+
+  #requestBytesMax(kbitPerSecondMax: number | undefined): number {
+    return Math.min(this.#pace.requestBytesMax, this.#traffic.batchBytesMax(kbitPerSecondMax));
+  }
+
   /** The next batch. */
-  start(ticket: EndpointTicket, now: TaskStart): BatchTask {
+  start(begun: FlightStart, now: TaskStart): BatchTask {
     assert(!this.needsSettlement, "a start is settled first");
     this.#lastStartMs = now.nowMs;
     this.#lastAttemptTimeMs = now.wallMs;
-    return this.#take(now, { ticket, start: undefined });
+    this.#traffic.begin(begun.expectedBytes, now.nowMs);
+    return this.#take(now, { begun, start: undefined });
   }
 
   /** Has the position follow the start, and nothing sent. */
   startSettlement(now: TaskStart): BatchTask {
     const { startSequence } = this.#isMoveDue ? this.#settings : this.#cursor;
     const start = { startSequence, isMoved: this.#isMoveDue, skippedTo: this.#skippedTo };
-    return this.#take(now, { ticket: undefined, start });
+    return this.#take(now, { begun: { ticket: undefined, expectedBytes: 0 }, start });
   }
 
   #take(
-    { nowMs, memory }: TaskStart,
-    { ticket, start }: { ticket: EndpointTicket | undefined; start: StartChange | undefined },
+    { nowMs, memory, kbitPerSecondMax }: TaskStart,
+    { begun, start }: { begun: FlightStart; start: StartChange | undefined },
   ): BatchTask {
     assert(!this.#isBusy, "one task in flight per exporter");
     const { oldest, syncedEnd, streamId, name, directory } = this.stream;
     const endSequence = this.#batch?.end.sequence ?? this.nextSequence + this.#settings.batchSize;
-    this.#flight = { ticket, moveCount: this.#moveCount, oldest, endSequence };
+    const stuckAtMs =
+      nowMs + EXPORT_STUCK_MS + (1000 * begun.expectedBytes) / EXPORT_SLOWEST_BYTES_PER_SECOND;
+    this.#flight = { ...begun, stuckAtMs, moveCount: this.#moveCount, oldest, endSequence };
     return {
       kind: "batch",
       streamId,
@@ -277,7 +271,7 @@ export class Exporter {
       syncedEnd,
       drops: this.#dropsBehind(oldest),
       messageCountMax: this.#settings.batchSize,
-      requestBytesMax: this.#pace.requestBytesMax,
+      requestBytesMax: this.#requestBytesMax(kbitPerSecondMax),
       acceptsGaps: this.#pace.believesGaps,
       syncedSlot: this.#file.syncedSlot,
       syncAfterMs: this.#file.syncAfterMs(nowMs),
@@ -293,11 +287,8 @@ export class Exporter {
     return this.stream.drops().filter(({ toSequence }) => toSequence > position);
   }
 
-  /** Takes in what became of the task. @returns the ticket that `start` was given */
-  finish(
-    result: BatchResult,
-    { nowMs, random }: { nowMs: number; random: Random },
-  ): EndpointTicket | undefined {
+  /** Takes in what became of the task. @returns what it began with */
+  finish(result: BatchResult, { nowMs, wallMs, random }: TaskEnd): FlightStart {
     const flight = this.#land();
     assert(result.cursor.revision >= this.#cursor.revision, `cursor of ${this.key} went back`);
     if (result.cursor.revision !== this.#cursor.revision) this.#skippedTo = undefined;
@@ -307,20 +298,26 @@ export class Exporter {
     if (result.file !== undefined) this.#file.learn(result.file, nowMs);
     if (result.isStartSettled && flight.moveCount === this.#moveCount) this.#isMoveDue = false;
     if (result.outcome.kind !== "unreadable") this.#inDoubtFrom = undefined;
-    this.#errorMessage = errorOf(result);
+    this.#noteError(errorOf(result), wallMs);
     this.#pace.note(result.outcome, { nowMs, random });
-    return flight.ticket;
+    this.#traffic.end(flight.expectedBytes, result, nowMs);
+    return flight;
   }
 
   /** The task was lost with its thread: nothing is known of it, so it is done again after a while. */
-  lose(error: string, { nowMs, random }: { nowMs: number; random: Random }): EndpointTicket | undefined {
-    const { ticket, oldest } = this.#land();
+  lose(error: string, { nowMs, wallMs, random }: TaskEnd): FlightStart {
+    const flight = this.#land();
     this.#continuation = undefined;
-    this.#inDoubtFrom ??= oldest;
+    this.#inDoubtFrom ??= flight.oldest;
     if (!this.stream.isMemory) this.#file.lose(nowMs);
-    this.#errorMessage = error;
+    this.#noteError(error, wallMs);
     this.#pace.note({ kind: "unreadable", error }, { nowMs, random });
-    return ticket;
+    return flight;
+  }
+
+  #noteError(text: string, timeMs: number): void {
+    this.#errorMessage = text;
+    if (text !== "") this.#lastError = { text, timeMs };
   }
 
   #land(): Flight {
@@ -343,6 +340,26 @@ export class Exporter {
       exportedBytesFromStream: exported.payloadBytes,
       // "Exported or processed": what was set aside counts here and not in the bytes.
       exportedMessagesCount: exported.messages + setAside.messages,
+    };
+  }
+
+  /** When its task counts as stuck, monotonic; Infinity without one. */
+  get stuckAtMs(): number {
+    return this.#flight?.stuckAtMs ?? Infinity;
+  }
+
+  /** `held` is what the scheduler says of it. */
+  state(held: Held | undefined, { nowMs, wallMs }: { nowMs: number; wallMs: number }): ExporterState {
+    const { exporterId, identifier, priority, destination } = this.#settings;
+    const { lastAcceptedTimeMs } = this.#cursor;
+    const { inFlight, stuckAtMs, pendingMessages } = this;
+    return {
+      ...{ exporterId, identifier, kind: destination.kind, priority },
+      state: activityOf(this.#settings, { inFlight, isStuck: stuckAtMs <= nowMs, pendingMessages, held }),
+      nextTryTimeMs: held?.untilMs === undefined ? undefined : Math.ceil(wallMs + held.untilMs - nowMs),
+      lastSuccessTimeMs: lastAcceptedTimeMs > 0 ? lastAcceptedTimeMs : undefined,
+      lastError: this.#lastError,
+      ...this.#traffic.rates(nowMs),
     };
   }
 
@@ -371,17 +388,6 @@ export class Exporter {
       inFlight: this.inFlight,
     };
   }
-}
-
-function errorOf({ outcome, setAside, setAsideError, cursorError }: BatchResult): string {
-  if (cursorError !== "") return `cannot write the export position: ${cursorError}`;
-  if (setAside.length > 0) {
-    return (
-      `set aside ${setAside.length} messages, the last with sequence number ${setAside.at(-1)!}: ${setAsideError}; ` +
-      "it stays in the stream, sending it again by command comes with a later version"
-    );
-  }
-  return outcome.kind === "passed" || outcome.kind === "progress" ? "" : outcome.error;
 }
 
 /** Messages below are settled, or are to be skipped. */

@@ -50,6 +50,7 @@ export const EventName = {
   ExportFailed: "export.failed",
   ExportRestored: "export.restored",
   ExportSetAside: "export.set-aside",
+  ExportStuck: "export.stuck",
   ExportNoticeDropped: "export.notice-dropped",
   SettingIgnored: "setting.ignored",
 } as const;

@@ -165,11 +165,10 @@ describe("loadSettings, refusals", () => {
 describe("loadSettings, notices", () => {
   it("says which settings it takes and does not use, and whence they came", () => {
     const { notices } = load({
-      env: { JVM_ARGS: "-Xmx1g", STREAM_MANAGER_EXPORTER_MAX_BANDWIDTH: "1000" },
+      env: { JVM_ARGS: "-Xmx1g" },
       file: file({ read_only_directories: ["/data"] }),
     });
     assert.deepEqual(notices, [
-      "STREAM_MANAGER_EXPORTER_MAX_BANDWIDTH has no effect: this version does not limit the bandwidth of exports yet",
       "read_only_directories in edge.toml has no effect: this version does not export to S3 yet",
       "JVM_ARGS has no effect: there is no JVM",
     ]);

@@ -15,7 +15,7 @@ import type { BatchTask, ExportResult, ExportTask } from "../../src/export/expor
 import { ExportManager } from "../../src/export/export-manager.ts";
 import type { TaskPool } from "../../src/export/export-pool.ts";
 import { ExportRunner } from "../../src/export/export-runner.ts";
-import type { ExporterLedger } from "../../src/export/exporter.ts";
+import type { ExporterLedger } from "../../src/export/exporter-ledger.ts";
 import { exporterSettingsOf } from "../../src/export/exporter-settings.ts";
 import { addsUp } from "../../src/export/live-account.ts";
 import { LogReader } from "../../src/log/log-reader.ts";

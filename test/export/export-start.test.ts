@@ -7,7 +7,7 @@ import { CursorFile, exportedEnd } from "../../src/export/cursor-file.ts";
 import { newCursor } from "../../src/export/cursor-layout.ts";
 import type { ExportManager } from "../../src/export/export-manager.ts";
 import { exporterSettingsOf } from "../../src/export/exporter-settings.ts";
-import type { ExporterLedger } from "../../src/export/exporter.ts";
+import type { ExporterLedger } from "../../src/export/exporter-ledger.ts";
 import { addsUp } from "../../src/export/live-account.ts";
 import { fileStorage } from "../../src/log/file-storage.ts";
 import { ExportBench, numbered } from "../support/export-bench.ts";

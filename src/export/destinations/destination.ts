@@ -69,8 +69,12 @@ type SendJudgement =
   | SendProgress
   | SendFailure;
 
-/** Notices are appended, in order, before the next request of the exporter is sent; those of a process that dies are not. */
-export type SendOutcome = SendJudgement & { readonly notices?: readonly StreamNotice[] };
+export type SendOutcome = SendJudgement & {
+  /** Appended, in order, before the next request of the exporter is sent; those of a process that dies are not. */
+  readonly notices?: readonly StreamNotice[];
+  /** Bytes of the request's body, for bandwidth caps and shares; payload and overhead of the records where left out. */
+  readonly requestBytes?: number;
+};
 
 export interface SendProgress {
   readonly kind: "progress";

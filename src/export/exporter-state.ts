@@ -1,0 +1,75 @@
+import { type ExporterSettings, isAvailable } from "./exporter-settings.ts";
+import { Hold, type Held } from "./scheduler.ts";
+
+/** What an exporter does, or waits for. */
+export const ExporterActivity = {
+  /** Everything it may send is settled. */
+  Idle: "idle",
+  Sending: "sending",
+  /** For its batch interval. */
+  Waiting: "waiting",
+  /** It failed, or its endpoint did. */
+  Backoff: "backoff",
+  /** By a bandwidth cap. */
+  Throttled: "throttled",
+  /** Better ones have data, or all slots are taken. */
+  Blocked: "blocked",
+  /** By command. */
+  Paused: "paused",
+  /** By its configuration. */
+  Disabled: "disabled",
+  /** Its batch has been out for longer than any link explains. */
+  Stuck: "stuck",
+  /** This version cannot send to a destination of its kind. */
+  Unavailable: "unavailable",
+} as const;
+export type ExporterActivity = (typeof ExporterActivity)[keyof typeof ExporterActivity];
+
+/** How one exporter stands at this moment. Times are wall clock, in milliseconds. */
+export interface ExporterState {
+  readonly exporterId: string;
+  readonly identifier: string;
+  readonly kind: string;
+  readonly priority: number;
+  readonly state: ExporterActivity;
+  /** When it may start next, where time alone holds it. */
+  readonly nextTryTimeMs: number | undefined;
+  /** When messages were last accepted; undefined if none ever were. */
+  readonly lastSuccessTimeMs: number | undefined;
+  /** Kept when it succeeds again. Since this process started. */
+  readonly lastError: { readonly text: string; readonly timeMs: number } | undefined;
+  /** Accepted, of late: each moment of the past counts for less the longer ago it is, over about a minute. */
+  readonly messagesPerSecond: number;
+  /** Payload bytes. */
+  readonly bytesPerSecond: number;
+}
+
+interface Standing {
+  readonly inFlight: boolean;
+  readonly isStuck: boolean;
+  readonly pendingMessages: number;
+  /** By what the scheduler holds it, if it does. */
+  readonly held: Held | undefined;
+}
+
+export function activityOf(
+  { destination, disabled, paused }: ExporterSettings,
+  { inFlight, isStuck, pendingMessages, held }: Standing,
+): ExporterActivity {
+  if (!isAvailable(destination.kind)) return ExporterActivity.Unavailable;
+  if (disabled) return ExporterActivity.Disabled;
+  if (paused) return ExporterActivity.Paused;
+  if (inFlight) return isStuck ? ExporterActivity.Stuck : ExporterActivity.Sending;
+  if (pendingMessages === 0) return ExporterActivity.Idle;
+  // Nothing holds it: it starts before anything else happens.
+  return held === undefined ? ExporterActivity.Sending : activityOfHold[held.hold];
+}
+
+const activityOfHold: Readonly<Record<Hold, ExporterActivity>> = {
+  [Hold.Interval]: ExporterActivity.Waiting,
+  [Hold.Backoff]: ExporterActivity.Backoff,
+  [Hold.Cap]: ExporterActivity.Throttled,
+  [Hold.Bandwidth]: ExporterActivity.Throttled,
+  [Hold.Priority]: ExporterActivity.Blocked,
+  [Hold.Slots]: ExporterActivity.Blocked,
+};

@@ -1,0 +1,68 @@
+import { EXPORT_CAP_BATCH_MS, EXPORT_REQUEST_BYTES_MAX } from "../core/limits.ts";
+import type { BatchResult, RequestBytes } from "./export-channel.ts";
+import { RateMeter } from "./rate-meter.ts";
+import { type Allowance, bytesPerMsOf, TokenBucket } from "./token-bucket.ts";
+
+const noRequests: RequestBytes = { bodyBytes: 0, payloadBytes: 0 };
+
+/** What one exporter sends: how much of late, how much its next batch will take, and its own bandwidth cap. */
+export class ExporterTraffic {
+  #kbitPerSecondMax: number | undefined;
+  #bucket: TokenBucket | undefined;
+  /** Bytes of request bodies for one of payload, as its last batch had them: a destination may encode what it sends. */
+  #bodyRatio = 1;
+  #messages: RateMeter | undefined;
+  #payloadBytes: RateMeter | undefined;
+
+  configure(kbitPerSecondMax: number | undefined): void {
+    if (kbitPerSecondMax === this.#kbitPerSecondMax) return;
+    this.#kbitPerSecondMax = kbitPerSecondMax;
+    this.#bucket = undefined;
+  }
+
+  /** Of its own cap; undefined without one. */
+  allowance(nowMs: number): Allowance | undefined {
+    return this.#bucketAt(nowMs)?.allowance(nowMs);
+  }
+
+  /** What the request bodies of a batch with so much payload will take. At least 1. */
+  bodyBytesOf(payloadBytes: number): number {
+    return Math.max(1, payloadBytes * this.#bodyRatio);
+  }
+
+  /** Most payload and overhead of a batch: what a cap, its own or that of all, lets through in about a second. */
+  batchBytesMax(kbitPerSecondMax: number | undefined): number {
+    const kbitPerSecond = Math.min(kbitPerSecondMax ?? Infinity, this.#kbitPerSecondMax ?? Infinity);
+    if (!Number.isFinite(kbitPerSecond)) return EXPORT_REQUEST_BYTES_MAX;
+    const bodyBytes = bytesPerMsOf(kbitPerSecond) * EXPORT_CAP_BATCH_MS;
+    return Math.max(1, Math.floor(bodyBytes / this.#bodyRatio));
+  }
+
+  begin(expectedBytes: number, nowMs: number): void {
+    this.#bucketAt(nowMs)?.take(expectedBytes, nowMs);
+  }
+
+  /** Takes in what a batch took in the end; of one that was lost with its thread nothing else is known. */
+  end(expectedBytes: number, result: BatchResult | undefined, nowMs: number): void {
+    if (result === undefined) return;
+    const { requests: { bodyBytes, payloadBytes } = noRequests, outcome } = result;
+    this.#bucketAt(nowMs)?.take(bodyBytes - expectedBytes, nowMs);
+    if (bodyBytes > 0 && payloadBytes > 0) this.#bodyRatio = bodyBytes / payloadBytes;
+    if (outcome.kind !== "sent") return;
+    (this.#messages ??= new RateMeter(nowMs)).add(outcome.acceptedMessages, nowMs);
+    (this.#payloadBytes ??= new RateMeter(nowMs)).add(outcome.acceptedBytes, nowMs);
+  }
+
+  /** Messages and payload bytes accepted in a second, of late. */
+  rates(nowMs: number): { readonly messagesPerSecond: number; readonly bytesPerSecond: number } {
+    return {
+      messagesPerSecond: this.#messages?.perSecond(nowMs) ?? 0,
+      bytesPerSecond: this.#payloadBytes?.perSecond(nowMs) ?? 0,
+    };
+  }
+
+  #bucketAt(nowMs: number): TokenBucket | undefined {
+    if (this.#kbitPerSecondMax === undefined) return undefined;
+    return (this.#bucket ??= new TokenBucket({ kbitPerSecond: this.#kbitPerSecondMax, nowMs }));
+  }
+}
