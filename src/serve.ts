@@ -238,6 +238,10 @@ function startExports(
       s3PartBytesMin: settings.s3PartBytesMin,
       readOnlyDirectories: settings.readOnlyDirectories,
       iotCredentials: iotCredentialsOf(settings),
+      authoritiesPath: settings.exportAuthorities,
+      httpHeadersPath: settings.exportHttpHeaders,
+      httpInward: settings.exportHttpInward,
+      fileDirectories: [],
     },
     onGap: (streamId, sequence) => parts.engine?.onExportGap(streamId, sequence),
     appendNotice: ({ streamName, payload }) => {

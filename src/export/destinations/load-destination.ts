@@ -16,7 +16,10 @@ export async function loadDestination(kind: DestinationKind, options: LoadOption
       const { KinesisDestination } = await import("./kinesis.ts");
       return KinesisDestination.load(options);
     }
-    case "http":
+    case "http": {
+      const { HttpDestination } = await import("./http.ts");
+      return new HttpDestination(options);
+    }
     case "iotAnalytics":
     case "IotSitewise":
     case "s3TaskExecutor":
