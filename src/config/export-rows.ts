@@ -1,4 +1,3 @@
-import { parseAddressRule } from "../core/address-rules.ts";
 import {
   EXPORT_BANDWIDTH_KBIT_PER_S_MAX,
   EXPORT_THREADS_DEFAULT,
@@ -9,8 +8,6 @@ import {
 } from "../core/limits.ts";
 import { file, integer, listOf, textLike } from "./setting-kinds.ts";
 import { optionalRow, row } from "./setting-row.ts";
-
-const LATER_ISSUE_S3 = "this version does not export to S3 yet";
 
 /** Settings of exports, a part of the table in schema.ts. */
 export const exportRows = {
@@ -34,39 +31,18 @@ export const exportRows = {
     unit: "kbit/s",
     doc: "Most bandwidth that exports may use together, on average, counted in bytes of request bodies",
   }),
-  exportAuthorities: optionalRow({
-    env: "MILLRACE_EXPORT_CA",
-    kind: file,
-    doc: "PEM file of the authorities that exports over TLS trust, instead of those Node.js knows; read when an export thread starts",
-  }),
-  exportHttpHeaders: optionalRow({
-    env: "MILLRACE_EXPORT_HTTP_HEADERS",
-    kind: file,
-    doc: "File of headers for HTTP exports, closed to others: sections [https://host:port] or [*], then lines of Name: value; read again when it changes",
-  }),
-  exportHttpInward: row({
-    env: "MILLRACE_EXPORT_HTTP_INWARD",
-    kind: listOf({
-      accepts: "hosts, addresses and networks, each with or without a port, separated by commas",
-      matches: (item) => parseAddressRule(item) !== undefined,
-    }),
-    default: [],
-    doc: "What HTTP exports may reach although it is this machine, a private network or http:// without TLS: collector.local, 10.1.0.0/16, [::1]:9000",
-  }),
   s3PartBytesMin: row({
     env: "STREAM_MANAGER_EXPORTER_S3_DESTINATION_MULTIPART_UPLOAD_MIN_PART_SIZE_BYTES",
     kind: integer({ min: S3_PART_BYTES_MIN, max: S3_PART_BYTES_MAX }),
     default: S3_PART_BYTES_MIN,
     unit: "bytes",
-    doc: "Smallest part of a multipart upload to S3",
-    unused: LATER_ISSUE_S3,
+    doc: "Smallest part of a multipart upload to S3; a larger part only where a file would have more than 10000",
   }),
   readOnlyDirectories: row({
     env: "STREAM_MANAGER_READ_ONLY_DIRS",
     kind: listOf({ accepts: "absolute directories separated by commas", matches: /^\/[^,]*$/ }),
     default: [],
-    doc: "Directories of files to upload to S3",
-    unused: LATER_ISSUE_S3,
+    doc: "Directories that the files of S3 tasks may be in, and in their subdirectories; no other file is read, so none without them",
   }),
   iotCredentialsEndpoint: optionalRow({
     env: "MILLRACE_AWS_IOT_CREDENTIALS_ENDPOINT",

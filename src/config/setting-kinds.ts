@@ -100,11 +100,10 @@ export function listOf({
   matches,
 }: {
   accepts: string;
-  matches: RegExp | ((item: string) => boolean);
+  matches: RegExp;
 }): SettingKind<readonly string[]> {
-  const check = typeof matches === "function" ? v.check(matches) : v.regex(matches);
   return {
-    schema: v.array(v.pipe(v.string(), check)),
+    schema: v.array(v.pipe(v.string(), v.regex(matches))),
     fromText: (given) =>
       given
         .split(",")

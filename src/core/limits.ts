@@ -291,12 +291,6 @@ export const EXPORT_REQUEST_TIMEOUT_MS = EXPORT_PROGRESS_MS_MAX;
 export const CURSOR_SYNC_INTERVAL_MS = 1000;
 export const EXPORT_CONNECTION_TIMEOUT_MS = 10_000;
 export const EXPORT_RESPONSE_BYTES_MAX = MIB;
-export const EXPORT_RESPONSE_HEADER_BYTES_MAX = 16 * KIB;
-/** Kept connections in a row that the other side had closed, until that counts as a failure. */
-export const EXPORT_STALE_CONNECTIONS_MAX = 4;
-export const EXPORT_AUTHORITIES_FILE_BYTES_MAX = 4 * MIB;
-export const EXPORT_HEADERS_FILE_BYTES_MAX = 64 * KIB;
-export const EXPORT_HEADERS_MAX = 256;
 /** One try a minute where only a person or a role can mend it: no credentials, no permission. */
 export const EXPORT_SLOW_RETRY_MS = 60_000;
 /** Between two tries to append a status message to a stream that cannot take it now. */
@@ -326,13 +320,6 @@ export const EXPORT_IN_FLIGHT_MAX = 16;
 export const BATCH_INTERVAL_MS_MIN = 60_000;
 export const FILE_EXPORT_ROTATE_BYTES_DEFAULT = 64 * MIB;
 export const FILE_EXPORT_ROTATE_BYTES_MIN = 4 * KIB;
-/** Messages that go out one by one before the position is written and others have their turn. */
-export const HTTP_RAW_RECORDS_MAX = 20;
-export const HTTP_BATCH_RECORDS_MAX = 500;
-/** Of payloads before base64, and what stands around them. */
-export const HTTP_BATCH_BYTES_MAX = 4 * MIB;
-/** Names of four fields, a stream's name, two numbers. */
-export const HTTP_RECORD_OVERHEAD_BYTES = 384;
 export const KINESIS_RECORDS_MAX = 500;
 export const KINESIS_REQUEST_BYTES_MAX = 5 * MIB;
 export const KINESIS_RECORD_BYTES_MAX = MIB;
@@ -359,6 +346,25 @@ export const MESSAGE_BYTES_MAX_MIN = KIB;
 export const CONNECTIONS_MAX_MAX = 65_536;
 export const STREAMS_MAX_MAX = 100_000;
 export const SHUTDOWN_MS_MAX = 600_000;
+export const S3_TASK_BYTES_MAX = 64 * KIB;
+/** S3's own bounds: of a key in UTF-8, of a task's metadata, of one PUT, of the parts of an upload. */
+export const S3_KEY_BYTES_MAX = 1024;
+export const S3_METADATA_BYTES_MAX = 2 * KIB;
+export const S3_PUT_BYTES_MAX = 5 * 1024 * MIB;
+export const S3_PARTS_MAX = 10_000;
+/** Parts larger than the least are a multiple of this. */
+export const S3_PART_BYTES_STEP = MIB;
+/** Of a file that is uploaded, so much is in memory at a time, and a few of the kernel's buffers. */
+export const S3_READ_BYTES = 256 * KIB;
+export const S3_ETAG_CHARACTERS_MAX = 64;
+/** A task fails when its file changed, or its upload was lost, more often than this. */
+export const S3_RESTARTS_MAX = 5;
+/** A task fails when its bucket refused us so often, a minute apart. */
+export const S3_DENIALS_MAX = 5;
+/** To put the parts together S3 takes minutes, without a word. */
+export const S3_COMPLETE_MS_MAX = 10 * 60_000;
+/** For the parts of a task that was given up: they are removed by one try, while whoever deleted the stream waits. */
+export const S3_ABORT_MS_MAX = 5_000;
 export const EXPORT_THREADS_DEFAULT = 5;
 export const EXPORT_THREADS_MAX = 64;
 export const EXPORT_BANDWIDTH_KBIT_PER_S_MAX = 1_000_000_000;

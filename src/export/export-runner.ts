@@ -28,6 +28,7 @@ import type {
 } from "./export-channel.ts";
 import { resumeBatch, type PreparedRequest } from "./resumed-batch.ts";
 import { settleStart } from "./start-settlement.ts";
+import { removeUploadFile } from "./upload-file.ts";
 
 export interface ExportRunnerOptions {
   readonly storage: Storage;
@@ -67,7 +68,11 @@ export class ExportRunner {
       case "sync":
         return this.#eachCursor(task.cursors, (file) => file.sync());
       case "forget":
-        return this.#eachCursor(task.cursors, (file) => file.remove());
+        return this.#eachCursor(task.cursors, (file, place) => {
+          // First: by the cursor a later start finds what is left to be removed.
+          removeUploadFile(this.#options.storage, place);
+          file.remove();
+        });
     }
   }
 
@@ -203,13 +208,13 @@ export class ExportRunner {
 
   async #eachCursor(
     places: readonly (CursorPlace & { readonly syncedSlot?: Slot | undefined })[],
-    act: (file: CursorFile) => void | Promise<void>,
+    act: (file: CursorFile, place: CursorPlace) => void | Promise<void>,
   ): Promise<CursorsResult> {
     const outcomes = await Promise.allSettled(
       places.map(async (place) => {
         const file = new CursorFile(this.#options.storage, place, place.syncedSlot);
         try {
-          await act(file);
+          await act(file, place);
           return stateOf(file, file.isSynced ? file.record : undefined);
         } finally {
           file.close();

@@ -12,10 +12,11 @@ import type { ExportWorkerSettings } from "./worker-settings.ts";
 
 const readers = new LogReaderCache(fileStorage);
 const { storeDirectory, destinations: environment } = workerData as ExportWorkerSettings;
+const storage = withBallast(fileStorage, storeDirectory);
+const platform = { storage, clock: systemClock, random: systemRandom };
 const runner = new ExportRunner({
-  storage: withBallast(fileStorage, storeDirectory),
-  clock: systemClock,
-  loadDestination: (kind) => loadDestination(kind, { random: systemRandom, environment }),
+  ...platform,
+  loadDestination: (kind) => loadDestination(kind, { ...platform, storeDirectory, environment }),
   openReader: (task) => readers.open(task),
 });
 

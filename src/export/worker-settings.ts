@@ -12,16 +12,10 @@ export interface DestinationEnvironment {
   readonly s3PartBytesMin: number;
   /** STREAM_MANAGER_READ_ONLY_DIRS: files to upload lie within these. */
   readonly readOnlyDirectories: readonly string[];
+  /** S3 is a server of one's own, as AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL says: buckets are named in the path. */
+  readonly s3ForcePathStyle: boolean;
   /** Of every AWS client; the SDK's own chain finds them where this is undefined. */
   readonly iotCredentials: IotCredentialSettings | undefined;
-  /** MILLRACE_EXPORT_CA: PEM of the authorities that TLS of every destination trusts, instead of those Node.js knows. */
-  readonly authoritiesPath: string | undefined;
-  /** MILLRACE_EXPORT_HTTP_HEADERS */
-  readonly httpHeadersPath: string | undefined;
-  /** MILLRACE_EXPORT_HTTP_INWARD, as core/address-rules.ts reads them. */
-  readonly httpInward: readonly string[];
-  /** MILLRACE_EXPORT_FILE_DIRS: files are exported to directories within these. */
-  readonly fileDirectories: readonly string[];
 }
 
 /** Where AWS credentials come from for a device certificate: the MILLRACE_AWS_IOT_ settings. */
@@ -41,9 +35,6 @@ export const destinationEnvironmentDefault: DestinationEnvironment = {
   kinesisInterCallDelayMs: 0,
   s3PartBytesMin: 5 * 1024 * 1024,
   readOnlyDirectories: [],
+  s3ForcePathStyle: false,
   iotCredentials: undefined,
-  authoritiesPath: undefined,
-  httpHeadersPath: undefined,
-  httpInward: [],
-  fileDirectories: [],
 };

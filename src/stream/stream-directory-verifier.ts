@@ -7,6 +7,7 @@ import { LEDGER_NAME, LedgerFile, ownRecord } from "../log/ledger-file.ts";
 import { readProducers } from "../log/producers-file.ts";
 import { parseSegmentName } from "../log/segment-layout.ts";
 import type { Storage } from "../log/storage.ts";
+import { streamSeed } from "../log/stream-seed.ts";
 import { EMPTY_CONTENTS, type StreamContents, verifySegments } from "../log/stream-verifier.ts";
 import { decodeDefinition, definitionPath } from "./definition-file.ts";
 import type { DirectoryCheck } from "./directory-check.ts";
@@ -53,6 +54,8 @@ export interface StreamVerdict extends NamedStream {
 const DIRECTORIES = /^exporters$/;
 const SET_ASIDE = /\.lz4\.damaged$/;
 const CURSOR_SUFFIX = ".cursor";
+/** What an exporter keeps of an upload of several requests. */
+const UPLOAD_SUFFIX = ".upload";
 const CUT_SHORT = "a write that was cut short; what it was to replace still holds";
 
 /** Reads the definition of a stream. */
@@ -203,6 +206,14 @@ class EntryCheck {
     this.#findings.add({ severity: "damage", path: place, text });
   }
 
+  #checkUpload(place: string): void {
+    const { storage, storeDirectory } = this.#options;
+    const filePath = path.join(storeDirectory, place);
+    if (readDurableFile(storage, filePath, streamSeed(this.#plan.directory)) !== "damaged") return;
+    const text = "cannot be read, or is another stream's: an upload that was under way begins again";
+    this.#findings.add({ severity: "damage", path: place, text });
+  }
+
   #checkExporters(directory: string): void {
     const { storage, storeDirectory, checkCursor, isLive } = this.#options;
     const findings = this.#findings;
@@ -214,6 +225,8 @@ class EntryCheck {
         const verdict = checkCursor({ streamDirectory: this.#plan.directory, exporterId });
         this.#provenEndSequence = Math.max(this.#provenEndSequence, verdict.provenEndSequence);
         if (verdict.problem !== undefined) findings.add({ path: place, ...verdict.problem });
+      } else if (name.endsWith(UPLOAD_SUFFIX)) {
+        if (this.#check(place, "file")) this.#checkUpload(place);
       } else if (!name.endsWith(TEMPORARY_SUFFIX)) {
         findings.add({ severity: "foreign", path: place, text: "no file of an exporter" });
       } else if (!isLive) findings.add({ severity: "torn", path: place, text: CUT_SHORT });

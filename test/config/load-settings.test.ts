@@ -164,14 +164,10 @@ describe("loadSettings, refusals", () => {
 
 describe("loadSettings, notices", () => {
   it("says which settings it takes and does not use, and whence they came", () => {
-    const { notices } = load({
-      env: { JVM_ARGS: "-Xmx1g" },
-      file: file({ read_only_directories: ["/data"] }),
-    });
-    assert.deepEqual(notices, [
-      "read_only_directories in edge.toml has no effect: this version does not export to S3 yet",
-      "JVM_ARGS has no effect: there is no JVM",
-    ]);
+    const inFile = load({ file: file({ jvm_arguments: "-Xmx1g" }) });
+    assert.deepEqual(inFile.notices, ["jvm_arguments in edge.toml has no effect: there is no JVM"]);
+    const inVariable = load({ env: { JVM_ARGS: "-Xmx1g" } });
+    assert.deepEqual(inVariable.notices, ["JVM_ARGS has no effect: there is no JVM"]);
   });
 
   it("points out a variable of ours that is no setting", () => {

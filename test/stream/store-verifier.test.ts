@@ -16,6 +16,7 @@ import path from "node:path";
 import { describe, it } from "node:test";
 import { checkCursor } from "../../src/cli/store/cursor-check.ts";
 import { Persistence } from "../../src/core/stream-definition.ts";
+import { uploadPath, writeUploadFile } from "../../src/export/upload-file.ts";
 import { writeDurableFile } from "../../src/log/durable-file.ts";
 import { fileStorage, lookAtFile } from "../../src/log/file-storage.ts";
 import type { Finding } from "../../src/log/findings.ts";
@@ -120,6 +121,20 @@ describe("verifyStore", () => {
       briefly(verify(storeDirectory).findings).sort(),
       names.map((name) => `damage ${place}/${name}`),
     );
+  });
+
+  it("knows what an exporter keeps of an upload, and tells when it is damaged or another stream's", async (t) => {
+    const { storeDirectory, streams } = await makeStore(t);
+    const [own, other] = streams as [(typeof streams)[0], (typeof streams)[0]];
+    const place = { streamDirectory: own.directory, exporterId: EXPORTER_ID };
+    writeUploadFile(fileStorage, place, Buffer.from("{}"));
+    assert.deepEqual(verify(storeDirectory).findings, []);
+    flipBit(uploadPath(place), 17);
+    const wanted = [`damage streams/${own.streamId}/exporters/${EXPORTER_ID}.upload`];
+    assert.deepEqual(briefly(verify(storeDirectory).findings), wanted);
+    writeUploadFile(fileStorage, { ...place, streamDirectory: other.directory }, Buffer.from("{}"));
+    renameSync(uploadPath({ ...place, streamDirectory: other.directory }), uploadPath(place));
+    assert.deepEqual(briefly(verify(storeDirectory).findings), wanted);
   });
 
   it("takes an exporter's word for what the log once had", async (t) => {

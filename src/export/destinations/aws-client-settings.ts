@@ -29,8 +29,7 @@ export function awsClientSettings({
   /** Without progress: see BoundedHttpHandler. */
   readonly requestTimeoutMs?: number;
 }): AwsClientSettings {
-  const { authoritiesPath } = environment;
-  const requestHandler = new BoundedHttpHandler({ requestTimeoutMs, authoritiesPath });
+  const requestHandler = new BoundedHttpHandler({ requestTimeoutMs });
   const { iotCredentials } = environment;
   if (iotCredentials === undefined) return { requestHandler, maxAttempts: 1 };
   let credentials = providers.get(iotCredentials);

@@ -1,3 +1,4 @@
+import type { CursorRecord } from "../cursor-layout.ts";
 import type { DestinationSettings } from "../exporter-settings.ts";
 
 /** One message on its way out. `data` is a view that stays valid until `send` has settled. */
@@ -28,6 +29,8 @@ export interface SendContext {
   readonly streamDirectory: string;
   /** What the exporter's request before this one asked to be given back, if nothing came between. */
   readonly continuation?: string | undefined;
+  /** Where the exporter stood before the request. */
+  readonly cursor?: Pick<CursorRecord, "position" | "rewound">;
 }
 
 /** A message for another stream of this engine. */
@@ -92,8 +95,6 @@ export interface SendFailure {
   readonly pace: "backoff" | "slow";
   /** The request took too long: a smaller one may pass over the same link. */
   readonly timedOut: boolean;
-  /** The other side asks for so long a pause at least. */
-  readonly retryAfterMs?: number;
   readonly error: string;
 }
 

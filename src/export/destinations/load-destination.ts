@@ -1,12 +1,17 @@
+import type { Clock } from "../../core/clock.ts";
 import { MillraceError } from "../../core/errors.ts";
 import type { Random } from "../../core/random.ts";
 import type { DestinationKind } from "../../core/stream-definition.ts";
+import type { Storage } from "../../log/storage.ts";
 import type { DestinationEnvironment } from "../worker-settings.ts";
 import type { Destination } from "./destination.ts";
 
 export interface LoadOptions {
   readonly random: Random;
   readonly environment: DestinationEnvironment;
+  readonly storage: Storage;
+  readonly clock: Clock;
+  readonly storeDirectory: string;
 }
 
 /** Makes a destination, importing what it needs now and not before. */
@@ -16,13 +21,13 @@ export async function loadDestination(kind: DestinationKind, options: LoadOption
       const { KinesisDestination } = await import("./kinesis.ts");
       return KinesisDestination.load(options);
     }
-    case "http": {
-      const { HttpDestination } = await import("./http.ts");
-      return new HttpDestination(options);
+    case "s3TaskExecutor": {
+      const { S3Destination } = await import("./s3.ts");
+      return S3Destination.load(options);
     }
+    case "http":
     case "iotAnalytics":
     case "IotSitewise":
-    case "s3TaskExecutor":
     case "file":
       throw new MillraceError(
         "INVALID_REQUEST",
