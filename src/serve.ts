@@ -239,6 +239,10 @@ function startExports(
       readOnlyDirectories: settings.readOnlyDirectories,
       s3ForcePathStyle: [environment["AWS_ENDPOINT_URL_S3"], environment["AWS_ENDPOINT_URL"]].some(Boolean),
       iotCredentials: iotCredentialsOf(settings),
+      authoritiesPath: settings.exportAuthorities,
+      httpHeadersPath: settings.exportHttpHeaders,
+      httpInward: settings.exportHttpInward,
+      fileDirectories: [],
     },
     onGap: (streamId, sequence) => parts.engine?.onExportGap(streamId, sequence),
     appendNotice: ({ streamName, payload }) => {

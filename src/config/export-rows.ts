@@ -1,3 +1,4 @@
+import { parseAddressRule } from "../core/address-rules.ts";
 import {
   EXPORT_BANDWIDTH_KBIT_PER_S_MAX,
   EXPORT_THREADS_DEFAULT,
@@ -30,6 +31,25 @@ export const exportRows = {
     kind: integer({ min: 1, max: EXPORT_BANDWIDTH_KBIT_PER_S_MAX }),
     unit: "kbit/s",
     doc: "Most bandwidth that exports may use together, on average, counted in bytes of request bodies",
+  }),
+  exportAuthorities: optionalRow({
+    env: "MILLRACE_EXPORT_CA",
+    kind: file,
+    doc: "PEM file of the authorities that exports over TLS trust, instead of those Node.js knows; read when an export thread starts",
+  }),
+  exportHttpHeaders: optionalRow({
+    env: "MILLRACE_EXPORT_HTTP_HEADERS",
+    kind: file,
+    doc: "File of headers for HTTP exports, closed to others: sections [https://host:port] or [*], then lines of Name: value; read again when it changes",
+  }),
+  exportHttpInward: row({
+    env: "MILLRACE_EXPORT_HTTP_INWARD",
+    kind: listOf({
+      accepts: "hosts, addresses and networks, each with or without a port, separated by commas",
+      matches: (item) => parseAddressRule(item) !== undefined,
+    }),
+    default: [],
+    doc: "What HTTP exports may reach although it is this machine, a private network or http:// without TLS: collector.local, 10.1.0.0/16, [::1]:9000",
   }),
   s3PartBytesMin: row({
     env: "STREAM_MANAGER_EXPORTER_S3_DESTINATION_MULTIPART_UPLOAD_MIN_PART_SIZE_BYTES",

@@ -100,10 +100,11 @@ export function listOf({
   matches,
 }: {
   accepts: string;
-  matches: RegExp;
+  matches: RegExp | ((item: string) => boolean);
 }): SettingKind<readonly string[]> {
+  const check = typeof matches === "function" ? v.check(matches) : v.regex(matches);
   return {
-    schema: v.array(v.pipe(v.string(), v.regex(matches))),
+    schema: v.array(v.pipe(v.string(), check)),
     fromText: (given) =>
       given
         .split(",")

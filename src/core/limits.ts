@@ -291,6 +291,12 @@ export const EXPORT_REQUEST_TIMEOUT_MS = EXPORT_PROGRESS_MS_MAX;
 export const CURSOR_SYNC_INTERVAL_MS = 1000;
 export const EXPORT_CONNECTION_TIMEOUT_MS = 10_000;
 export const EXPORT_RESPONSE_BYTES_MAX = MIB;
+export const EXPORT_RESPONSE_HEADER_BYTES_MAX = 16 * KIB;
+/** Kept connections in a row that the other side had closed, until that counts as a failure. */
+export const EXPORT_STALE_CONNECTIONS_MAX = 4;
+export const EXPORT_AUTHORITIES_FILE_BYTES_MAX = 4 * MIB;
+export const EXPORT_HEADERS_FILE_BYTES_MAX = 64 * KIB;
+export const EXPORT_HEADERS_MAX = 256;
 /** One try a minute where only a person or a role can mend it: no credentials, no permission. */
 export const EXPORT_SLOW_RETRY_MS = 60_000;
 /** Between two tries to append a status message to a stream that cannot take it now. */
@@ -320,6 +326,13 @@ export const EXPORT_IN_FLIGHT_MAX = 16;
 export const BATCH_INTERVAL_MS_MIN = 60_000;
 export const FILE_EXPORT_ROTATE_BYTES_DEFAULT = 64 * MIB;
 export const FILE_EXPORT_ROTATE_BYTES_MIN = 4 * KIB;
+/** Messages that go out one by one before the position is written and others have their turn. */
+export const HTTP_RAW_RECORDS_MAX = 20;
+export const HTTP_BATCH_RECORDS_MAX = 500;
+/** Of payloads before base64, and what stands around them. */
+export const HTTP_BATCH_BYTES_MAX = 4 * MIB;
+/** Names of four fields, a stream's name, two numbers. */
+export const HTTP_RECORD_OVERHEAD_BYTES = 384;
 export const KINESIS_RECORDS_MAX = 500;
 export const KINESIS_REQUEST_BYTES_MAX = 5 * MIB;
 export const KINESIS_RECORD_BYTES_MAX = MIB;

@@ -58,7 +58,7 @@ export class EndpointBackoff {
         return;
       case "failed":
         if (outcome.scope === "exporter") this.succeed();
-        else this.fail(ticket, { pace: outcome.pace, nowMs });
+        else this.fail(ticket, { ...outcome, nowMs });
         return;
       case "passed":
       case "unreadable":
@@ -75,12 +75,19 @@ export class EndpointBackoff {
     this.#change();
   }
 
-  fail(ticket: EndpointTicket, { pace, nowMs }: { pace: "backoff" | "slow"; nowMs: number }): void {
+  fail(
+    ticket: EndpointTicket,
+    {
+      pace,
+      retryAfterMs = 0,
+      nowMs,
+    }: { pace: "backoff" | "slow"; retryAfterMs?: number | undefined; nowMs: number },
+  ): void {
     // Five batches that fail together are one failure, not five doublings.
     if (ticket.era !== this.#era) return;
     this.#failures += 1;
     const delayMs = pace === "slow" ? EXPORT_SLOW_RETRY_MS : backoffDelayMs(this.#failures, this.#random);
-    this.#retryAtMs = nowMs + delayMs;
+    this.#retryAtMs = nowMs + Math.max(delayMs, Math.min(retryAfterMs, EXPORT_BACKOFF_MS_MAX));
     this.#change();
   }
 

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { ExporterOptions } from "../core/exporter-options.ts";
-import { EXPORT_IN_FLIGHT_DEFAULT } from "../core/limits.ts";
+import { EXPORT_IN_FLIGHT_DEFAULT, HTTP_RAW_RECORDS_MAX } from "../core/limits.ts";
 import {
   type BatchingExportConfig,
   destinationKinds,
@@ -77,7 +77,7 @@ const EXPORTER_ID_BYTES = 16;
 
 /** Whether this version can send to a destination of the kind. */
 export function isAvailable(kind: DestinationKind): boolean {
-  return kind === "kinesis" || kind === "s3TaskExecutor";
+  return kind === "kinesis" || kind === "http" || kind === "s3TaskExecutor";
 }
 
 /** What an exporter of a protocol kind sends to; a row a kind. */
@@ -142,7 +142,7 @@ function exporterSettings(
     priority: config.priority ?? PRIORITY_LAST,
     disabled: config.disabled ?? false,
     paused: options.paused ?? false,
-    batchSize: config.batchSize ?? batchSizeDefaults[kind],
+    batchSize: Math.min(config.batchSize ?? batchSizeDefaults[kind], batchSizeMax(destination)),
     ...(batchIntervalMs === undefined ? {} : { batchIntervalMs }),
     startSequence: config.startSequenceNumber ?? 0,
     minSharePercent: options.minSharePercent ?? 0,
@@ -151,6 +151,12 @@ function exporterSettings(
     destination,
     endpoint: endpointOf(destination),
   };
+}
+
+/** Messages that go one by one make no batches: beyond a turn's worth there is nothing to wait for. */
+function batchSizeMax(destination: DestinationSettings): number {
+  const isRaw = destination.kind === "http" && destination.exportFormat === ExportFormat.RAW_NOT_BATCHED;
+  return isRaw ? HTTP_RAW_RECORDS_MAX : Infinity;
 }
 
 /** The SDKs take one endpoint per service from their own configuration; the others name theirs. */

@@ -16,6 +16,14 @@ export interface DestinationEnvironment {
   readonly s3ForcePathStyle: boolean;
   /** Of every AWS client; the SDK's own chain finds them where this is undefined. */
   readonly iotCredentials: IotCredentialSettings | undefined;
+  /** MILLRACE_EXPORT_CA: PEM of the authorities that TLS of every destination trusts, instead of those Node.js knows. */
+  readonly authoritiesPath: string | undefined;
+  /** MILLRACE_EXPORT_HTTP_HEADERS */
+  readonly httpHeadersPath: string | undefined;
+  /** MILLRACE_EXPORT_HTTP_INWARD, as core/address-rules.ts reads them. */
+  readonly httpInward: readonly string[];
+  /** MILLRACE_EXPORT_FILE_DIRS: files are exported to directories within these. */
+  readonly fileDirectories: readonly string[];
 }
 
 /** Where AWS credentials come from for a device certificate: the MILLRACE_AWS_IOT_ settings. */
@@ -37,4 +45,8 @@ export const destinationEnvironmentDefault: DestinationEnvironment = {
   readOnlyDirectories: [],
   s3ForcePathStyle: false,
   iotCredentials: undefined,
+  authoritiesPath: undefined,
+  httpHeadersPath: undefined,
+  httpInward: [],
+  fileDirectories: [],
 };

@@ -91,9 +91,9 @@ function syncDirectory(directory: string): void {
   }
 }
 
-/** Changes whenever a name in the directory comes or goes; undefined where there is none. */
-export function directoryStamp(directory: string): string | undefined {
-  const status = statSync(directory, { bigint: true, throwIfNoEntry: false });
+/** Changes whenever a name in a directory comes or goes, or a file is written or replaced; undefined where there is none. */
+export function pathStamp(path: string): string | undefined {
+  const status = statSync(path, { bigint: true, throwIfNoEntry: false });
   return status && `${status.ino}-${status.mtimeNs}-${status.ctimeNs}`;
 }
 
@@ -184,6 +184,28 @@ export function readLinkedFile(
   } finally {
     closeSync(descriptor);
   }
+}
+
+const OTHERS = 0o007;
+const GROUP = 0o070;
+const GROUP_WRITE_OR_RUN = 0o030;
+
+/**
+ * Who may touch a file that is to be closed to others; undefined if nobody may. As PostgreSQL has it: one of our own is for us
+ * alone; one of root's may be lent to a group that we are in.
+ */
+export function whoElseMayTouch({
+  mode,
+  owner,
+  isOurs,
+}: {
+  readonly mode: number;
+  readonly owner: number;
+  readonly isOurs: boolean;
+}): string | undefined {
+  const forbidden = isOurs || owner !== ROOT ? OTHERS | GROUP : OTHERS | GROUP_WRITE_OR_RUN;
+  const isClosed = (mode & forbidden) === 0;
+  return isClosed ? undefined : `mode ${mode.toString(8)} lets others in, must be 600 (640 if root's)`;
 }
 
 /** A descriptor of a directory that is ours. @throws {MillraceError} STORE_UNUSABLE */

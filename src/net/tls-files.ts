@@ -2,7 +2,7 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
 import { MillraceError, systemCode } from "../core/errors.ts";
 import { TLS_EXPIRY_WARNING_MS, TLS_FILE_BYTES_MAX } from "../core/limits.ts";
-import { readLinkedFile } from "./private-files.ts";
+import { readLinkedFile, whoElseMayTouch } from "./private-files.ts";
 
 export interface TlsPaths {
   /** PEM: the certificate, and behind it those that lead to its authority. */
@@ -20,9 +20,6 @@ export interface TlsMaterial {
 }
 
 const DAY_MS = 86_400_000;
-const OTHERS = 0o007;
-const GROUP = 0o070;
-const GROUP_WRITE_OR_RUN = 0o030;
 
 /**
  * Reads both files, through links, since programs that renew certificates put links in place, and checks that they fit each other.
@@ -30,12 +27,9 @@ const GROUP_WRITE_OR_RUN = 0o030;
  */
 export function readTlsMaterial(paths: TlsPaths): TlsMaterial {
   const certificate = read(paths.certificate, "certificate").bytes;
-  const { bytes: key, mode, owner, isOurs } = read(paths.key, "key");
-  // As PostgreSQL has it: one of our own for us alone; one of root's may be lent to a group that we are in.
-  const forbidden = isOurs || owner !== 0 ? OTHERS | GROUP : OTHERS | GROUP_WRITE_OR_RUN;
-  if ((mode & forbidden) !== 0) {
-    throw unusable("key", paths.key, `mode ${mode.toString(8)} lets others in, must be 600 (640 if root's)`);
-  }
+  const { bytes: key, ...facts } = read(paths.key, "key");
+  const others = whoElseMayTouch(facts);
+  if (others !== undefined) throw unusable("key", paths.key, others);
   const { validToMs, matches } = parse(paths, certificate, key);
   if (!matches) throw unusable("key", paths.key, `it is not the key of ${paths.certificate}`);
   return { certificate, key, notAfterMs: validToMs };

@@ -13,7 +13,7 @@ import {
   namedTokensPath,
   readNamedTokens,
 } from "./named-tokens.ts";
-import { directoryStamp, watchDirectory } from "./private-files.ts";
+import { pathStamp, watchDirectory } from "./private-files.ts";
 import { TokenAuthenticator } from "./token-authenticator.ts";
 import { ensureToken, tokenPath } from "./token-store.ts";
 
@@ -90,7 +90,7 @@ export class TokenKeeper {
   /** Beside being told by the system, which not every file system does. */
   #check(): void {
     const { storeDirectory, timers } = this.#options;
-    if (this.#stamp === undefined || directoryStamp(namedTokensPath(storeDirectory)) !== this.#stamp) {
+    if (this.#stamp === undefined || pathStamp(namedTokensPath(storeDirectory)) !== this.#stamp) {
       this.#load();
     }
     this.#cancelCheck = timers.setTimer(() => this.#check(), TOKENS_CHECK_MS);
@@ -110,7 +110,7 @@ export class TokenKeeper {
     try {
       this.#watch(directory);
       // Before it is read: what changes meanwhile is seen by the next look.
-      this.#stamp = directoryStamp(directory);
+      this.#stamp = pathStamp(directory);
       this.#adopt(readTokens(storeDirectory));
       this.#fault = "";
     } catch (thrown) {
@@ -124,7 +124,7 @@ export class TokenKeeper {
 
   /** Also of a directory that was removed, and made again, since. Only commands make it then: the store may be being removed. */
   #watch(directory: string): void {
-    const inode = directoryStamp(directory)?.split("-")[0];
+    const inode = pathStamp(directory)?.split("-")[0];
     if (this.#endWatch !== undefined && inode === this.#watchedInode) return;
     this.#endWatch?.();
     this.#watchedInode = inode;

@@ -29,7 +29,8 @@ export function awsClientSettings({
   /** Without progress: see BoundedHttpHandler. */
   readonly requestTimeoutMs?: number;
 }): AwsClientSettings {
-  const requestHandler = new BoundedHttpHandler({ requestTimeoutMs });
+  const { authoritiesPath } = environment;
+  const requestHandler = new BoundedHttpHandler({ requestTimeoutMs, authoritiesPath });
   const { iotCredentials } = environment;
   if (iotCredentials === undefined) return { requestHandler, maxAttempts: 1 };
   let credentials = providers.get(iotCredentials);

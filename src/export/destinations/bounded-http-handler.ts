@@ -1,5 +1,4 @@
-import { Agent as HttpAgent, IncomingMessage } from "node:http";
-import { Agent as HttpsAgent } from "node:https";
+import { IncomingMessage } from "node:http";
 import { Readable, Transform, pipeline } from "node:stream";
 import { NodeHttpHandler } from "@smithy/node-http-handler";
 import { systemClock } from "../../core/clock.ts";
@@ -10,6 +9,7 @@ import {
 } from "../../core/limits.ts";
 import { systemTimers } from "../../core/timers.ts";
 import { readSendQueues } from "./kernel-send-queue.ts";
+import { outboundAgents, type OutboundAgents } from "./outbound-agents.ts";
 import { ProgressWatch } from "./progress-watch.ts";
 
 type Handle = NodeHttpHandler["handle"];
@@ -20,10 +20,7 @@ type Handle = NodeHttpHandler["handle"];
  * endpoint.
  */
 export class BoundedHttpHandler {
-  readonly #agents = {
-    http: new HttpAgent({ keepAlive: true }),
-    https: new HttpsAgent({ keepAlive: true }),
-  };
+  readonly #agents: OutboundAgents;
   readonly #inner: NodeHttpHandler;
   readonly #watch: ProgressWatch;
   readonly #responseBytesMax: number;
@@ -33,7 +30,14 @@ export class BoundedHttpHandler {
   constructor({
     requestTimeoutMs = EXPORT_PROGRESS_MS_MAX,
     responseBytesMax = EXPORT_RESPONSE_BYTES_MAX,
-  }: { requestTimeoutMs?: number; responseBytesMax?: number } = {}) {
+    authoritiesPath,
+  }: {
+    requestTimeoutMs?: number;
+    responseBytesMax?: number;
+    /** PEM of the authorities to trust instead of those Node.js knows. */
+    authoritiesPath?: string | undefined;
+  } = {}) {
+    this.#agents = outboundAgents(authoritiesPath);
     this.#responseBytesMax = responseBytesMax;
     this.#watch = new ProgressWatch({
       agents: [this.#agents.http, this.#agents.https],

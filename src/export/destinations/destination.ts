@@ -95,6 +95,8 @@ export interface SendFailure {
   readonly pace: "backoff" | "slow";
   /** The request took too long: a smaller one may pass over the same link. */
   readonly timedOut: boolean;
+  /** The other side asks for so long a pause at least. */
+  readonly retryAfterMs?: number;
   readonly error: string;
 }
 

@@ -25,7 +25,10 @@ export async function loadDestination(kind: DestinationKind, options: LoadOption
       const { S3Destination } = await import("./s3.ts");
       return S3Destination.load(options);
     }
-    case "http":
+    case "http": {
+      const { HttpDestination } = await import("./http.ts");
+      return new HttpDestination(options);
+    }
     case "iotAnalytics":
     case "IotSitewise":
     case "file":
