@@ -77,7 +77,7 @@ const EXPORTER_ID_BYTES = 16;
 
 /** Whether this version can send to a destination of the kind. */
 export function isAvailable(kind: DestinationKind): boolean {
-  return kind === "kinesis" || kind === "http" || kind === "s3TaskExecutor";
+  return kind !== "file";
 }
 
 /** What an exporter of a protocol kind sends to; a row a kind. */

@@ -29,8 +29,14 @@ export async function loadDestination(kind: DestinationKind, options: LoadOption
       const { HttpDestination } = await import("./http.ts");
       return new HttpDestination(options);
     }
-    case "iotAnalytics":
-    case "IotSitewise":
+    case "iotAnalytics": {
+      const { IotAnalyticsDestination } = await import("./iot-analytics.ts");
+      return IotAnalyticsDestination.load(options);
+    }
+    case "IotSitewise": {
+      const { IotSiteWiseDestination } = await import("./iot-sitewise.ts");
+      return IotSiteWiseDestination.load(options);
+    }
     case "file":
       throw new MillraceError(
         "INVALID_REQUEST",
