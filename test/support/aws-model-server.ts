@@ -21,7 +21,7 @@ export type ModelAnswer =
   | { readonly kind: "error"; readonly status?: number; readonly type?: string; readonly message?: string }
   /** Stores the entries and cuts the connection without an answer. */
   | { readonly kind: "drop" }
-  /** Takes the request and never answers. */
+  /** Stores the entries and never answers. */
   | { readonly kind: "hang" }
   /** A body that goes on for ever. */
   | { readonly kind: "endless" }
@@ -185,6 +185,7 @@ export class AwsModelServer<Entry> {
         response.destroy();
         return;
       case "hang":
+        this.#store(entries, own);
         return;
       case "endless": {
         response.writeHead(200, { "content-type": "application/json" });

@@ -1,4 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
+import path from "node:path";
 import type { TestContext } from "node:test";
 import { gunzipSync } from "node:zlib";
 import { skipOrFail } from "./require-program.ts";
@@ -40,19 +41,25 @@ export interface ServiceModel {
   readonly shapes: Readonly<Record<string, Shape>>;
 }
 
-/** Undefined where the package is not installed: then the test is skipped, or under CI=true fails. */
-export function requireModel(t: TestContext, service: string, version: string): ServiceModel | undefined {
-  const file = `${MODELS}/${service}/${version}/service-2.json`;
+/** Undefined where the package is not installed. */
+export function findModel(service: string, version: string): ServiceModel | undefined {
+  const file = path.join(MODELS, service, version, "service-2.json");
   if (existsSync(file)) return JSON.parse(readFileSync(file, "utf8")) as ServiceModel;
   // Later versions of the package have it compressed.
-  if (existsSync(`${file}.gz`)) {
-    return JSON.parse(gunzipSync(readFileSync(`${file}.gz`)).toString()) as ServiceModel;
+  if (!existsSync(`${file}.gz`)) return undefined;
+  return JSON.parse(gunzipSync(readFileSync(`${file}.gz`)).toString()) as ServiceModel;
+}
+
+/** Undefined where the package is not installed: then the test is skipped, or under CI=true fails. */
+export function requireModel(t: TestContext, service: string, version: string): ServiceModel | undefined {
+  const model = findModel(service, version);
+  if (model === undefined) {
+    skipOrFail(
+      t,
+      `the model of ${service} is not there; needed to check requests against it (python3-botocore)`,
+    );
   }
-  skipOrFail(
-    t,
-    `${file} is not there; needed to check requests against the service's model (python3-botocore)`,
-  );
-  return undefined;
+  return model;
 }
 
 /** Checks the body of a request to an operation. @throws what the model has against it, with the place */

@@ -1,6 +1,6 @@
 import type { TestContext } from "node:test";
 import { AwsModelServer, type InjectedError, type ModelService, ServiceError } from "./aws-model-server.ts";
-import { requireModel, type ServiceModel } from "./aws-service-model.ts";
+import { findModel, requireModel, type ServiceModel } from "./aws-service-model.ts";
 import type { TestCertificate } from "./certificates.ts";
 import type { CleanUp } from "./program.ts";
 
@@ -25,21 +25,33 @@ export interface SiteWiseEntryInput {
   }[];
 }
 
-/** Undefined, and the test skipped, where the models are not installed. The SDK is pointed to it by `environment`. */
-export function startAnalytics(
-  t: TestContext,
-  tls?: TestCertificate,
-): Promise<AwsModelServer<AnalyticsMessage>> | undefined {
-  const model = requireModel(t, "iotanalytics", "2017-11-27");
-  return model && start(t, analytics(model), tls);
+const ANALYTICS = ["iotanalytics", "2017-11-27"] as const;
+const SITEWISE = ["iotsitewise", "2019-12-02"] as const;
+
+/** Whether the models are installed that the servers check requests against. */
+export function hasModels(): boolean {
+  return findModel(...ANALYTICS) !== undefined && findModel(...SITEWISE) !== undefined;
 }
 
-export function startSiteWise(
-  t: TestContext,
+/** Undefined, and the test skipped, where the models are not installed. */
+export function startAnalytics(t: TestContext): Promise<AwsModelServer<AnalyticsMessage>> | undefined {
+  return requireModel(t, ...ANALYTICS) && serveAnalytics(t);
+}
+
+export function startSiteWise(t: TestContext): Promise<AwsModelServer<SiteWiseEntryInput>> | undefined {
+  return requireModel(t, ...SITEWISE) && serveSiteWise(t);
+}
+
+/** For where `hasModels` was asked. */
+export function serveAnalytics(t: CleanUp, tls?: TestCertificate): Promise<AwsModelServer<AnalyticsMessage>> {
+  return start(t, analytics(findModel(...ANALYTICS)!), tls);
+}
+
+export function serveSiteWise(
+  t: CleanUp,
   tls?: TestCertificate,
-): Promise<AwsModelServer<SiteWiseEntryInput>> | undefined {
-  const model = requireModel(t, "iotsitewise", "2019-12-02");
-  return model && start(t, siteWise(model), tls);
+): Promise<AwsModelServer<SiteWiseEntryInput>> {
+  return start(t, siteWise(findModel(...SITEWISE)!), tls);
 }
 
 /** What the SDK's own chain reads, to find a test server. */
