@@ -5,7 +5,7 @@ import {
   IOT_ANALYTICS_MESSAGE_ID_LENGTH_MAX,
   IOT_ANALYTICS_MESSAGES_MAX,
   IOT_ANALYTICS_REQUEST_BYTES_MAX,
-} from "../../core/limits.ts";
+} from "../../core/service-limits.ts";
 import type { DestinationSettings } from "../exporter-settings.ts";
 import type { DestinationEnvironment } from "../worker-settings.ts";
 import { classifyAwsError } from "./aws-errors.ts";

@@ -2,7 +2,7 @@ import type { BatchPutAssetPropertyValueCommand, IoTSiteWiseClient } from "@aws-
 import type * as siteWiseModule from "@aws-sdk/client-iotsitewise";
 import { assert } from "../../core/assert.ts";
 import { MillraceError, systemCode, textOf } from "../../core/errors.ts";
-import { SITEWISE_ENTRIES_MAX, SITEWISE_ENTRY_BYTES_MAX } from "../../core/limits.ts";
+import { SITEWISE_ENTRIES_MAX, SITEWISE_ENTRY_BYTES_MAX } from "../../core/service-limits.ts";
 import type { DestinationSettings } from "../exporter-settings.ts";
 import type { DestinationEnvironment } from "../worker-settings.ts";
 import { classifyAwsError, type RequestFailure } from "./aws-errors.ts";

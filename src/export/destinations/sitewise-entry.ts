@@ -4,7 +4,7 @@ import {
   SITEWISE_ENTRY_ID_LENGTH_MAX,
   SITEWISE_ID_LENGTH_MAX,
   SITEWISE_VALUES_PER_ENTRY_MAX,
-} from "../../core/limits.ts";
+} from "../../core/service-limits.ts";
 
 /** One message for IoT SiteWise: `{"entryId","assetId","propertyId","propertyAlias","propertyValues"}` (PROTOCOL 3.7). */
 export interface SiteWiseEntry {
