@@ -7,6 +7,7 @@ import { asMillraceError } from "./core/errors.ts";
 import { FRAME_OVERHEAD_BYTES_MAX } from "./core/limits.ts";
 import { systemRandom } from "./core/random.ts";
 import { systemTimers } from "./core/timers.ts";
+import { DiskOutlook } from "./engine/disk-outlook.ts";
 import { Engine } from "./engine/engine.ts";
 import { degradations } from "./engine/degradation.ts";
 import { engineSamples } from "./engine/engine-samples.ts";
@@ -289,6 +290,11 @@ function startWorkers(
     ringBytes: settings.ringBytes,
     worker: { storeDirectory, streamsIdentity, epoch: parts.epoch, blockBytes, ...syncs, ...room },
     exports: parts.exports,
+    disk: new DiskOutlook({
+      clock: systemClock,
+      freeBytes: () => fileStorage.freeBytes(storeDirectory),
+      freeBytesMin: diskFreeMinBytes,
+    }),
     onStorageDelay: parts.onStorageDelay,
     exportedEnd: (directory) => exportedEnd(fileStorage, directory),
   });

@@ -344,6 +344,15 @@ export const IOT_CREDENTIALS_REFRESH_MS = 5 * 60_000;
 /** The longest session that a role alias gives. */
 export const IOT_CREDENTIALS_LIFE_MS_MAX = 12 * 3_600_000;
 
+/** How often a stream is asked when the oldest message of an exporter was taken, where this process has not seen it arrive. */
+export const INGEST_LOOK_MS = 5000;
+/** How long an answer waits for that. */
+export const INGEST_LOOK_WAIT_MS = 500;
+/** Forecasts say never of what is further away: no rate of now lasts so long. */
+export const FORECAST_HORIZON_MS = 10 * 366 * 86_400_000;
+/** An exporter keeps up while no message waits for longer than this, and for its batch interval. */
+export const FORECAST_KEEPING_UP_MS = 10_000;
+
 /** Bounds of settings (config/schema.ts); their defaults stand above, in the section they belong to. */
 export const PORT_DEFAULT = 8088;
 export const PORT_MAX = 65_535;

@@ -24,8 +24,23 @@ export interface StreamDescription {
   readonly lastUncleanEnd?: { readonly sequence: number; readonly epoch: number; readonly timeMs: number };
   readonly storage: StorageDescription;
   readonly ledger: LedgerDescription;
+  /** Appended of late: each moment of the past counts for less the longer ago it is, over about a minute. */
+  readonly appendRate: MessageRate;
+  readonly forecast: StreamForecast;
   /** In the order of the definition. */
   readonly exporters: readonly ExporterDescription[];
+}
+
+/** Messages and their payload bytes in a second. */
+export interface MessageRate {
+  readonly messagesPerSecond: number;
+  readonly bytesPerSecond: number;
+}
+
+/** If everything goes on at the rates of now. */
+export interface StreamForecast {
+  /** When appends begin to be refused because the stream or the disk is full: milliseconds from now, null for never. */
+  readonly fullInMs: number | null;
 }
 
 /**
@@ -83,6 +98,24 @@ export interface LossDescription extends MessageTotals {
   readonly timeMs: number;
 }
 
+/**
+ * `idle`: nothing to send. `sending`. `waiting`: for its batch interval. `backoff`: it failed, or its endpoint did. `throttled`: by
+ * a bandwidth cap. `blocked`: better priorities have data, or as many batches as may are on their way. `paused`: by command.
+ * `disabled`: by its configuration. `stuck`: its batch has been out for longer than any link explains. `unavailable`: this version
+ * cannot send to its kind.
+ */
+export type ExporterStateName =
+  | "idle"
+  | "sending"
+  | "waiting"
+  | "backoff"
+  | "throttled"
+  | "blocked"
+  | "paused"
+  | "disabled"
+  | "stuck"
+  | "unavailable";
+
 type ExporterAccountName = LedgerAccount | "exported" | "pending" | "setAside" | "skipped";
 
 /**
@@ -95,6 +128,21 @@ export interface ExporterDescription extends Readonly<Record<ExporterAccountName
   /** 1 goes first; null is last. */
   readonly priority: number | null;
   readonly disabled: boolean;
+  readonly state: ExporterStateName;
+  /** When it may start next, where time alone holds it. */
+  readonly nextTryTimeMs?: number;
+  /** When messages were last accepted. */
+  readonly lastSuccessTimeMs?: number;
+  /** Since the engine began; kept when it succeeds again. */
+  readonly lastError?: { readonly text: string; readonly timeMs: number };
+  /** Accepted of late, as `appendRate`. */
+  readonly exportRate: MessageRate;
+  /**
+   * How long the oldest pending message has waited; not there while none is, or nobody knows. Of messages that the engine saw
+   * arrive it may be an eighth too long; of older ones it goes by the wall clock, and may be five seconds late.
+   */
+  readonly oldestPendingAgeMs?: number;
+  readonly forecast: ExporterForecast;
   /** Everything below has another account than pending. */
   readonly position: number;
   /** Below it nothing is needed again, whatever happens. */
@@ -107,6 +155,14 @@ export interface ExporterDescription extends Readonly<Record<ExporterAccountName
   readonly rewound: MessageTotals;
   /** What did not reach the destination, oldest first; only the newest ranges are kept. */
   readonly losses: readonly LossDescription[];
+}
+
+/** If everything goes on at the rates of now: milliseconds from now, null for never. */
+export interface ExporterForecast {
+  /** When messages that were not exported begin to be lost: overwritten, or expired. */
+  readonly lossInMs: number | null;
+  /** When all that is pending is exported. */
+  readonly drainedInMs: number | null;
 }
 
 const reasonNames = new Map<LossReason, string>(

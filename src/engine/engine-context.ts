@@ -7,12 +7,21 @@ import type { StreamWorkerSettings } from "../stream/stream-channel.ts";
 import type { StreamWorkers } from "../stream/stream-workers.ts";
 import type { Catalog } from "./catalog.ts";
 import type { ClientState } from "./client-state.ts";
+import type { DiskOutlook } from "./disk-outlook.ts";
 import type { StreamEntry } from "./stream-entry.ts";
 
 /** What the engine needs of the exports. */
 export type ExportOwner = Pick<
   ExportManager,
-  "addStream" | "updateStream" | "removeStream" | "onProgress" | "statuses" | "durablePosition" | "ledgers"
+  | "addStream"
+  | "updateStream"
+  | "removeStream"
+  | "onProgress"
+  | "statuses"
+  | "durablePosition"
+  | "ledgers"
+  | "states"
+  | "retry"
 >;
 
 /** What the handlers of operations work with. */
@@ -26,6 +35,7 @@ export interface EngineContext {
   readonly catalog: Catalog;
   readonly workers: StreamWorkers;
   readonly exports: ExportOwner;
+  readonly disk: Pick<DiskOutlook, "fullInMs">;
   /** Opens a stream again that a failed deletion left in doubt, now or when its worker runs again. */
   reopenAfterDeletion(entry: StreamEntry): void;
   /** A change of an open stream is stored: it holds here and for the exporters too. */

@@ -4,6 +4,7 @@ import { type MessageTotals, ledgerAccounts } from "../core/stream-ledger.ts";
 import type { ExportManager } from "../export/export-manager.ts";
 import type { MetricSample } from "../observe/counters.ts";
 import type { Engine } from "./engine.ts";
+import { exportSamples } from "./export-samples.ts";
 import { stateOf } from "./stream-description.ts";
 import type { StreamEntry } from "./stream-entry.ts";
 
@@ -14,7 +15,7 @@ export function engineSamples(engine: Engine, exports: ExportManager): MetricSam
     ...[...engine.catalog.entries].flatMap(streamSamples),
     ...memorySamples(engine),
     ...workerSamples(engine),
-    ...exportSamples(exports),
+    ...exportSamples(engine, exports),
     { name: "export_notices_dropped_total", value: exports.droppedNoticeCount },
   ];
 }
@@ -103,23 +104,6 @@ function workerSamples(engine: Engine): MetricSample[] {
       { name: "ring_capacity_bytes", value: capacityBytes, labels: down },
       { name: "ring_stalls_total", value: stallCount, labels: down },
       { name: "ring_wakeups_total", value: wakeUpCount, labels: down },
-    ];
-  });
-}
-
-function exportSamples(exports: ExportManager): MetricSample[] {
-  return exports.snapshot().flatMap(({ streamName, identifier, ...ledger }): MetricSample[] => {
-    const labels = { stream: streamName, exporter: identifier };
-    const accounts = { ...ledger.accounts, rewound: ledger.rewound };
-    return [
-      ...Object.entries(accounts).flatMap(([account, { messages, payloadBytes }]): MetricSample[] => [
-        { name: "export_messages_total", value: messages, labels: { ...labels, account } },
-        { name: "export_bytes_total", value: payloadBytes, labels: { ...labels, account } },
-      ]),
-      { name: "export_pending_messages", value: ledger.pending.messages, labels },
-      { name: "export_pending_bytes", value: ledger.pending.payloadBytes, labels },
-      { name: "export_ahead_of_log_messages", value: ledger.aheadOfLogMessages, labels },
-      { name: "export_durable_sequence", value: ledger.durablePosition - 1, labels },
     ];
   });
 }

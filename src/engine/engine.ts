@@ -40,6 +40,8 @@ export interface EngineOptions {
   /** Threads and waiting of this machine by default. */
   readonly platform?: WorkerPlatform;
   readonly exports: ExportOwner;
+  /** Without it the disk is never foreseen to be full. */
+  readonly disk?: EngineContext["disk"];
   /** Up to where, exclusive, the stored cursors of a stream show that messages were exported. */
   readonly exportedEnd: (streamDirectory: string) => StreamPlace;
 }
@@ -55,6 +57,7 @@ export class Engine implements EngineContext {
   readonly catalog: Catalog;
   readonly workers: StreamWorkers;
   readonly exports: ExportOwner;
+  readonly disk: EngineContext["disk"];
   readonly #logger: Logger;
   readonly #exportedEnd: (streamDirectory: string) => StreamPlace;
   readonly #clients = new Map<number, ClientState>();
@@ -76,6 +79,7 @@ export class Engine implements EngineContext {
     this.messageBytesMax = options.messageBytesMax;
     this.workerSettings = options.worker;
     this.exports = options.exports;
+    this.disk = options.disk ?? { fullInMs: () => undefined };
     this.#logger = options.logger;
     this.#onStorageDelay = options.onStorageDelay ?? (() => undefined);
     this.#exportedEnd = options.exportedEnd;
@@ -270,6 +274,7 @@ export class Engine implements EngineContext {
     if (entry === undefined) return;
     const { state } = entry.progress;
     entry.account.onProgress(progress);
+    entry.traffic.note(entry.progress, this.clock.monotonicMs());
     if (state !== entry.progress.state) this.#noteState(entry, state);
     if (entry.isExported) this.exports.onProgress(entry.streamId, entry.progress);
   }

@@ -1,33 +1,28 @@
 import { describeLoss, type ExporterDescription } from "../core/stream-description.ts";
 import type { DestinationKind } from "../core/stream-definition.ts";
-import type { ExporterLedger } from "../export/exporter-ledger.ts";
 import { PRIORITY_LAST } from "../export/exporter-settings.ts";
-import type { EngineContext } from "./engine-context.ts";
+import type { ExporterOutlook } from "./export-outlook.ts";
 
-/** The exporters of a stream, in the order of its definition. */
-export function describeExporters(
-  { exports }: Pick<EngineContext, "exports">,
-  streamId: string,
-): ExporterDescription[] {
-  const times = new Map(
-    exports.statuses(streamId).map((status) => [status.exportConfigIdentifier, status.lastExportTime]),
-  );
-  return exports
-    .ledgers(streamId)
-    .map((ledger) => describeExporter(ledger, { lastExportTimeMs: times.get(ledger.identifier) ?? 0 }));
-}
-
-function describeExporter(
-  ledger: ExporterLedger,
+/** `lastExportTimeMs`: of the last attempt. */
+export function describeExporter(
+  { ledger, state, oldestPendingAgeMs, lossInMs, drainedInMs }: ExporterOutlook,
   { lastExportTimeMs }: { readonly lastExportTimeMs: number },
 ): ExporterDescription {
   const { identifier, disabled, position, durablePosition, errorMessage } = ledger;
   const { appended, rewound, pending, accounts, losses } = ledger;
+  const { nextTryTimeMs, lastSuccessTimeMs, lastError, messagesPerSecond, bytesPerSecond } = state;
   return {
     identifier,
     kind: ledger.kind as DestinationKind,
     priority: ledger.priority === PRIORITY_LAST ? null : ledger.priority,
     disabled,
+    state: state.state,
+    ...(nextTryTimeMs !== undefined && { nextTryTimeMs }),
+    ...(lastSuccessTimeMs !== undefined && { lastSuccessTimeMs }),
+    ...(lastError !== undefined && { lastError }),
+    exportRate: { messagesPerSecond, bytesPerSecond },
+    ...(oldestPendingAgeMs !== undefined && { oldestPendingAgeMs: Math.round(oldestPendingAgeMs) }),
+    forecast: { lossInMs: lossInMs ?? null, drainedInMs: drainedInMs ?? null },
     position,
     durablePosition,
     lastExportTimeMs,

@@ -10,7 +10,8 @@ import {
 } from "../core/stream-description.ts";
 import { StreamState } from "../stream/stream-channel.ts";
 import type { EngineContext } from "./engine-context.ts";
-import { describeExporters } from "./exporter-description.ts";
+import { exportedFacts, streamOutlook } from "./export-outlook.ts";
+import { describeExporter } from "./exporter-description.ts";
 import type { StreamEntry } from "./stream-entry.ts";
 
 /** All that is known of a stream, from what the workers last told: never behind an acknowledgement. */
@@ -26,7 +27,23 @@ export function describeStream(engine: EngineContext, entry: StreamEntry): Strea
     ...(facts.lastUncleanEnd === undefined ? {} : { lastUncleanEnd: facts.lastUncleanEnd }),
     storage: describeStorage(engine, entry),
     ledger: describeLedger(entry),
-    exporters: entry.isExported ? describeExporters(engine, entry.streamId) : [],
+    ...describeOutlook(engine, entry),
+  };
+}
+
+/** What is told beside the accounts of how fast things go and what comes of it; and the exporters, accounts and all. */
+function describeOutlook(
+  engine: EngineContext,
+  entry: StreamEntry,
+): Pick<StreamDescription, "appendRate" | "forecast" | "exporters"> {
+  const outlook = streamOutlook(engine, entry, exportedFacts(engine, entry));
+  const statuses = entry.isExported ? engine.exports.statuses(entry.streamId) : [];
+  return {
+    appendRate: outlook.appended,
+    forecast: { fullInMs: outlook.fullInMs ?? null },
+    exporters: outlook.exporters.map((exporter, index) =>
+      describeExporter(exporter, { lastExportTimeMs: statuses[index]!.lastExportTime }),
+    ),
   };
 }
 

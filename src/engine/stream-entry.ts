@@ -2,8 +2,10 @@ import type { StreamDefinition } from "../core/stream-definition.ts";
 import type { StreamLedger } from "../core/stream-ledger.ts";
 import type { StreamOptions } from "../core/stream-options.ts";
 import type { StreamFacts, StreamProgress } from "../stream/stream-channel.ts";
+import { IngestLooks } from "./ingest-looks.ts";
 import { ProducerSessions } from "./producer-sessions.ts";
 import { StreamAccount } from "./stream-account.ts";
+import { StreamTraffic } from "./stream-traffic.ts";
 import { StreamTurns } from "./stream-turns.ts";
 
 export type StreamLifecycle = "opening" | "open" | "recovering" | "fenced" | "deleting" | "gone";
@@ -42,6 +44,8 @@ export interface StreamEntry {
   readonly ledger: StreamLedger;
   readonly facts: StreamFacts;
   readonly producerSessions: ProducerSessions;
+  readonly traffic: StreamTraffic;
+  readonly ingestLooks: IngestLooks;
   /** Since this process started. */
   appendedMessageCount: number;
   appendedBytes: number;
@@ -74,6 +78,8 @@ export function newStreamEntry(
       return account.facts;
     },
     producerSessions: new ProducerSessions(),
+    traffic: new StreamTraffic(),
+    ingestLooks: new IngestLooks(),
     appendedMessageCount: 0,
     appendedBytes: 0,
     repeatedMessageCount: 0,

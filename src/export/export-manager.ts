@@ -5,7 +5,6 @@ import { systemTimers, type Timers } from "../core/timers.ts";
 import { Persistence, type ExportStatus } from "../core/stream-definition.ts";
 import { STREAM_START } from "../core/stream-ledger.ts";
 import { EventName } from "../observe/events.ts";
-import type { ArrivalMarks } from "./arrival-marks.ts";
 import type { CursorPlace } from "./cursor-file.ts";
 import type { CursorRecord } from "./cursor-layout.ts";
 import { CursorKeeper } from "./cursor-keeper.ts";
@@ -140,12 +139,18 @@ export class ExportManager {
 
   /** How the stream's exporters stand, in the order of the definition. */
   states(streamId: string): ExporterState[] {
-    const nowMs = this.#nowMs();
-    const wallMs = this.#wallMs();
-    const { held } = this.#plan(nowMs);
-    return this.#source(streamId).exporters.map((exporter) =>
-      exporter.state(held.get(exporter.key), { nowMs, wallMs }),
-    );
+    return this.#statesOf(this.#source(streamId), this.#plan(this.#nowMs()));
+  }
+
+  /** As `states`, of all streams by their ids. */
+  allStates(): Map<string, ExporterState[]> {
+    const plan = this.#plan(this.#nowMs());
+    return new Map([...this.#sources].map(([streamId, source]) => [streamId, this.#statesOf(source, plan)]));
+  }
+
+  #statesOf({ exporters, arrivals }: SourceState, { held }: Schedule): ExporterState[] {
+    const now = { nowMs: this.#nowMs(), wallMs: this.#wallMs(), arrivals };
+    return exporters.map((exporter) => exporter.state(held.get(exporter.key), now));
   }
 
   /**
@@ -311,7 +316,8 @@ export class ExportManager {
     return this.#turns.plan(able, {
       slotsFree: this.#slotsFree,
       nowMs,
-      arrivalsOf: (exporter) => this.#arrivalsOf(exporter),
+      // A stream with messages to send has told of them.
+      arrivalsOf: ({ stream: { streamId } }) => this.#source(streamId).arrivals!,
     });
   }
 
@@ -373,12 +379,6 @@ export class ExportManager {
     return [...this.#exporters.values()].every(
       (exporter) => !this.#mustSettle(exporter) && (!exporter.canSend || exporter.pendingMessages === 0),
     );
-  }
-
-  #arrivalsOf({ stream: { streamId } }: Exporter): ArrivalMarks {
-    const { arrivals } = this.#source(streamId);
-    assert(arrivals !== undefined, "a stream with messages to send has told of them");
-    return arrivals;
   }
 
   #source(streamId: string): SourceState {

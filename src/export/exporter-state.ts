@@ -1,3 +1,4 @@
+import type { ArrivalMarks } from "./arrival-marks.ts";
 import { type ExporterSettings, isAvailable } from "./exporter-settings.ts";
 import { Hold, type Held } from "./scheduler.ts";
 
@@ -32,6 +33,11 @@ export interface ExporterState {
   readonly kind: string;
   readonly priority: number;
   readonly state: ExporterActivity;
+  readonly batchIntervalMs: number | undefined;
+  /** The oldest message that is pending, or the next that comes. */
+  readonly nextSequence: number;
+  /** How long that has waited; undefined while nothing is pending, Infinity of a message that was there before this process. */
+  readonly oldestPendingAgeMs: number | undefined;
   /** When it may start next, where time alone holds it. */
   readonly nextTryTimeMs: number | undefined;
   /** When messages were last accepted; undefined if none ever were. */
@@ -44,12 +50,32 @@ export interface ExporterState {
   readonly bytesPerSecond: number;
 }
 
+/** The moment of which a state tells. */
+export interface StateTime {
+  readonly nowMs: number;
+  readonly wallMs: number;
+  /** Undefined before the stream has told how far it reaches. */
+  readonly arrivals: ArrivalMarks | undefined;
+}
+
 interface Standing {
   readonly inFlight: boolean;
   readonly isStuck: boolean;
   readonly pendingMessages: number;
   /** By what the scheduler holds it, if it does. */
   readonly held: Held | undefined;
+}
+
+export function pendingAgeMs(
+  nextSequence: number,
+  {
+    pendingMessages,
+    arrivals,
+    nowMs,
+  }: Pick<StateTime, "arrivals" | "nowMs"> & Pick<Standing, "pendingMessages">,
+): number | undefined {
+  if (pendingMessages === 0 || arrivals === undefined) return undefined;
+  return Math.max(0, nowMs - arrivals.arrivalMs(nextSequence));
 }
 
 export function activityOf(

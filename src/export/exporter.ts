@@ -14,7 +14,7 @@ import type { BatchResult, BatchTask, CursorFileState, StartChange } from "./exp
 import type { Flight, FlightStart, TaskEnd, TaskStart, ViewOptions } from "./export-flight.ts";
 import type { ExporterLedger } from "./exporter-ledger.ts";
 import { ExporterPace } from "./exporter-pace.ts";
-import { activityOf, type ExporterState } from "./exporter-state.ts";
+import { activityOf, type ExporterState, pendingAgeMs, type StateTime } from "./exporter-state.ts";
 import { ExporterTraffic } from "./exporter-traffic.ts";
 import { isAvailable, type ExporterSettings } from "./exporter-settings.ts";
 import { liveAccount } from "./live-account.ts";
@@ -349,12 +349,13 @@ export class Exporter {
   }
 
   /** `held` is what the scheduler says of it. */
-  state(held: Held | undefined, { nowMs, wallMs }: { nowMs: number; wallMs: number }): ExporterState {
-    const { exporterId, identifier, priority, destination } = this.#settings;
+  state(held: Held | undefined, { nowMs, wallMs, arrivals }: StateTime): ExporterState {
+    const { exporterId, identifier, priority, destination, batchIntervalMs } = this.#settings;
     const { lastAcceptedTimeMs } = this.#cursor;
-    const { inFlight, stuckAtMs, pendingMessages } = this;
+    const { inFlight, stuckAtMs, pendingMessages, nextSequence } = this;
     return {
-      ...{ exporterId, identifier, kind: destination.kind, priority },
+      ...{ exporterId, identifier, kind: destination.kind, priority, batchIntervalMs, nextSequence },
+      oldestPendingAgeMs: pendingAgeMs(nextSequence, { pendingMessages, arrivals, nowMs }),
       state: activityOf(this.#settings, { inFlight, isStuck: stuckAtMs <= nowMs, pendingMessages, held }),
       nextTryTimeMs: held?.untilMs === undefined ? undefined : Math.ceil(wallMs + held.untilMs - nowMs),
       lastSuccessTimeMs: lastAcceptedTimeMs > 0 ? lastAcceptedTimeMs : undefined,

@@ -113,6 +113,18 @@ export const metricRows = {
     labels: ["stream"],
   },
 
+  stream_append_messages_per_second: {
+    type: "gauge",
+    help: "Messages appended in a second, of late: over about a minute",
+    labels: ["stream"],
+  },
+  stream_append_bytes_per_second: { type: "gauge", help: "Their payload bytes", labels: ["stream"] },
+  stream_full_in_seconds: {
+    type: "gauge",
+    help: "When a stream that rejects new data is full, if it goes on like this; +Inf is never",
+    labels: ["stream"],
+  },
+
   sync_interval_seconds: {
     type: "gauge",
     help: "Longest time a stream without flushOnWrite goes without a sync",
@@ -166,6 +178,47 @@ export const metricRows = {
     labels: ["stream", "exporter"],
   },
   export_pending_bytes: { type: "gauge", help: "Their payload bytes", labels: ["stream", "exporter"] },
+  export_oldest_pending_age_seconds: {
+    type: "gauge",
+    help: "How long the oldest of them has waited; 0 where there is none",
+    labels: ["stream", "exporter"],
+  },
+  export_state: {
+    type: "gauge",
+    help: "1 for what the exporter does or waits for",
+    labels: ["stream", "exporter", "state"],
+  },
+  export_messages_per_second: {
+    type: "gauge",
+    help: "Messages accepted in a second, of late: over about a minute",
+    labels: ["stream", "exporter"],
+  },
+  export_bytes_per_second: { type: "gauge", help: "Their payload bytes", labels: ["stream", "exporter"] },
+  export_last_success_timestamp_seconds: {
+    type: "gauge",
+    help: "Unix time at which messages were last accepted",
+    labels: ["stream", "exporter"],
+  },
+  export_last_error_timestamp_seconds: {
+    type: "gauge",
+    help: "Unix time of the last failure since the engine began",
+    labels: ["stream", "exporter"],
+  },
+  export_next_try_timestamp_seconds: {
+    type: "gauge",
+    help: "Unix time at which the exporter may start next, where time alone holds it",
+    labels: ["stream", "exporter"],
+  },
+  export_loss_in_seconds: {
+    type: "gauge",
+    help: "When messages that were not exported begin to be overwritten or to expire, if it goes on like this; +Inf is never",
+    labels: ["stream", "exporter"],
+  },
+  export_drained_in_seconds: {
+    type: "gauge",
+    help: "When all that is pending is exported, if it goes on like this; +Inf is never",
+    labels: ["stream", "exporter"],
+  },
   export_ahead_of_log_messages: {
     type: "gauge",
     help: "Messages that were settled and that the log has lost",

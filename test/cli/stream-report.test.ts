@@ -43,6 +43,8 @@ const empty: StreamDescription = {
     drops: [],
     damage: [],
   },
+  appendRate: { messagesPerSecond: 0, bytesPerSecond: 0 },
+  forecast: { fullInMs: null },
   exporters: [],
 };
 
@@ -52,6 +54,9 @@ function exporter(identifier: string, changes: Partial<ExporterDescription>): Ex
     kind: "kinesis",
     priority: null,
     disabled: false,
+    state: "idle",
+    exportRate: { messagesPerSecond: 0, bytesPerSecond: 0 },
+    forecast: { lossInMs: null, drainedInMs: 0 },
     position: 0,
     durablePosition: 0,
     lastExportTimeMs: 0,

@@ -210,6 +210,8 @@ export async function startTestEngine(
       statuses: () => [],
       durablePosition: () => undefined,
       ledgers: () => [],
+      states: () => [],
+      retry: () => [],
     },
     exportedEnd: () => STREAM_START,
   });

@@ -6,11 +6,17 @@ import type { EngineContext } from "../engine-context.ts";
 import { describeStream } from "../stream-description.ts";
 
 /** DescribeStream (73): all that is known of a stream, of one that is not open too. */
-export function handleDescribeStream(
+export async function handleDescribeStream(
   engine: EngineContext,
   client: ClientState,
   { requestId, name }: StreamDocumentRequest,
-): void {
-  const document = JSON.stringify(describeStream(engine, engine.catalog.find(name)));
+): Promise<void> {
+  const entry = engine.catalog.find(name);
+  let description = describeStream(engine, entry);
+  if (entry.ingestLooks.isLooking) {
+    await entry.ingestLooks.settled(engine.timers);
+    description = describeStream(engine, entry);
+  }
+  const document = JSON.stringify(description);
   answerDocument(client, Operation.DescribeStream, { requestId, document });
 }
