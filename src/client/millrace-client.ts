@@ -1,5 +1,6 @@
 import { asMillraceError, MillraceError } from "../core/errors.ts";
 import { CLIENT_CONNECT_TIMEOUT_MS, CLIENT_REQUEST_TIMEOUT_MS } from "../core/limits.ts";
+import type { ExportCommandResult } from "../core/export-command.ts";
 import type { Message, MessageStreamInfo, ReadMessagesOptions } from "../core/stream-definition.ts";
 import type { StreamDescription } from "../core/stream-description.ts";
 import type { StreamOptionsChange } from "../core/stream-options.ts";
@@ -32,9 +33,12 @@ import {
   encodeUpdateMessageStream,
 } from "../wire/update-message-stream.ts";
 import { backoffMs } from "./backoff.ts";
+import type { ClientOptions } from "./client-options.ts";
 import type { Call } from "./connection.ts";
 import { Connection } from "./connection.ts";
+import { endpointUrl } from "./endpoint-url.ts";
 import type { Environment } from "./environment.ts";
+import { exportCommand, pauseChange } from "./export-commands.ts";
 import type { ProducerLink } from "./producer-link.ts";
 import type { ProducerOptions } from "./producer-options.ts";
 import { Producer } from "./producer.ts";
@@ -42,23 +46,7 @@ import type { SubscribeOptions, SubscriptionLink } from "./subscription.ts";
 import { Subscription } from "./subscription.ts";
 import { systemEnvironment } from "./system-environment.ts";
 
-export interface ClientOptions {
-  /**
-   * `ws://127.0.0.1:8088` by default; the path is the engine's own. `wss://` for TLS; in Node.js also `ws+unix:///path/of/socket`.
-   */
-  readonly url?: string;
-  readonly token?: string;
-  /**
-   * PEM of the authorities to trust for `wss://`, instead of those that Node.js knows (and `NODE_EXTRA_CA_CERTS` adds to). Not in
-   * browsers, which have their own.
-   */
-  readonly authorities?: string;
-  /** Told of each broken connection, before the client makes a new one. */
-  readonly onDisconnected?: (error: MillraceError) => void;
-}
-
 const URL_DEFAULT = "ws://127.0.0.1:8088";
-const WEBSOCKET_PATH = "/v1/ws";
 /** Beyond its own waiting time a read gets this much for the way. */
 const READ_MARGIN_MS = 5000;
 
@@ -203,12 +191,46 @@ export class MillraceClient {
   async describeStream(name: string): Promise<StreamDescription> {
     const connection = await this.#ready();
     const document = await connection.askDocument(Operation.DescribeStream, { name, document: "" });
-    return parseDescription(document);
+    return parseAnswer<StreamDescription>(document);
   }
 
   /** Changes Millrace's own options of a stream; those that are not named stay. Resolves when the change is durable. */
   async configureStream(name: string, options: StreamOptionsChange): Promise<void> {
     await this.#configure(name, { options });
+  }
+
+  /**
+   * Pauses the exporters of a stream, or the one of that identifier, until they are resumed, restarts or not. What is on its way
+   * is sent. Resolves when it is durable. @returns whom @throws {MillraceError} INVALID_REQUEST where there is none
+   */
+  async pauseExports(stream: string, exporter?: string): Promise<readonly string[]> {
+    return this.#pause(stream, exporter, true);
+  }
+
+  /** Lets paused exporters go on where they were; otherwise as `pauseExports`. */
+  async resumeExports(stream: string, exporter?: string): Promise<readonly string[]> {
+    return this.#pause(stream, exporter, false);
+  }
+
+  async #pause(stream: string, exporter: string | undefined, paused: boolean): Promise<readonly string[]> {
+    const present = await this.describeStream(stream);
+    const { identifiers, change } = pauseChange(present, { exporter, paused });
+    await this.configureStream(stream, change);
+    return identifiers;
+  }
+
+  /**
+   * Has what failed be tried at once, instead of at the end of its delay, by all exporters of the stream that may send, or by the
+   * one of that identifier. @returns whom @throws {MillraceError} INVALID_REQUEST for one that is not there or may not send
+   */
+  async retryExports(stream: string, exporter?: string): Promise<readonly string[]> {
+    const document = await (
+      await this.#ready()
+    ).askDocument(Operation.CommandExports, {
+      name: stream,
+      document: exportCommand("retry", exporter),
+    });
+    return parseAnswer<ExportCommandResult>(document).exporters;
   }
 
   async #configure(name: string, change: object): Promise<void> {
@@ -358,32 +380,15 @@ export class MillraceClient {
   }
 }
 
-function parseDescription(document: string): StreamDescription {
+function parseAnswer<T>(document: string): T {
   try {
-    return JSON.parse(document) as StreamDescription;
+    return JSON.parse(document) as T;
   } catch (cause) {
-    throw new MillraceError("MALFORMED_FRAME", "Cannot read the engine's description: it is not JSON", {
-      cause,
-    });
+    throw new MillraceError("MALFORMED_FRAME", "Cannot read the engine's answer: it is not JSON", { cause });
   }
 }
 
 function present<T>(value: T | undefined, key: string): T {
   if (value === undefined) throw new MillraceError("INVALID_REQUEST", `The engine's answer lacks ${key}`);
   return value;
-}
-
-/**
- * The engine's WebSocket at `url`. In a URL of a Unix socket the path within the engine follows the socket's, after a colon. What is
- * wrong is said without the URL, which may hold a secret.
- */
-function endpointUrl(url: string): string {
-  if (!URL.canParse(url)) throw new MillraceError("CONNECT_FAILED", "Cannot connect: the URL is none");
-  if (!url.startsWith("ws+unix:")) return new URL(WEBSOCKET_PATH, url).href;
-  const { host, pathname, search, hash } = new URL(url);
-  if (host !== "" || /[:%]/.test(pathname) || search !== "" || hash !== "") {
-    const text = "Cannot connect: ws+unix:// wants the absolute path of a socket, without blanks and : % ? #";
-    throw new MillraceError("CONNECT_FAILED", text);
-  }
-  return `ws+unix://${pathname}:${WEBSOCKET_PATH}`;
 }

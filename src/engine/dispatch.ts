@@ -17,6 +17,7 @@ import type { ClientState } from "./client-state.ts";
 import { documentRefusal } from "./document-request.ts";
 import type { EngineContext } from "./engine-context.ts";
 import { handleAppendMessage } from "./handlers/append-message.ts";
+import { handleCommandExports } from "./handlers/command-exports.ts";
 import { handleConfigureStream } from "./handlers/configure-stream.ts";
 import { handleCreateMessageStream } from "./handlers/create-message-stream.ts";
 import { handleCreateStream } from "./handlers/create-stream.ts";
@@ -103,6 +104,12 @@ const runners: Readonly<Partial<Record<number, Runner>>> = {
     needs: ["manage", nameOf],
     handle: handleCreateStream,
     refuse: documentRefusal(Operation.CreateStream),
+  }),
+  [Operation.CommandExports]: runner({
+    decode: decodeStreamDocumentRequest,
+    needs: ["manage", nameOf],
+    handle: handleCommandExports,
+    refuse: documentRefusal(Operation.CommandExports),
   }),
   [Operation.Subscribe]: runner({
     decode: decodeSubscribe,

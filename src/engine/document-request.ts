@@ -38,7 +38,7 @@ export interface StreamWish {
 
 /** Reads the document that creates or configures a stream. @throws {MillraceError} INVALID_REQUEST */
 export function parseWish(document: string): StreamWish {
-  const { definition, options = {}, ...others } = parseObject(document);
+  const { definition, options = {}, ...others } = parseDocument(document);
   const [other] = Object.keys(others);
   if (other !== undefined)
     throw unreadable(`${JSON.stringify(other)} is not known, only definition and options`);
@@ -47,7 +47,8 @@ export function parseWish(document: string): StreamWish {
   return { definition, options };
 }
 
-function parseObject(document: string): Readonly<Record<string, unknown>> {
+/** @throws {MillraceError} INVALID_REQUEST for what is no JSON object */
+export function parseDocument(document: string): Readonly<Record<string, unknown>> {
   let value: unknown;
   try {
     value = JSON.parse(document);

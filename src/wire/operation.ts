@@ -36,6 +36,8 @@ export const Operation = {
   ConfigureStreamResult: 76,
   CreateStream: 77,
   CreateStreamResult: 78,
+  CommandExports: 79,
+  CommandExportsResult: 80,
 } as const;
 export type Operation = (typeof Operation)[keyof typeof Operation];
 
@@ -51,6 +53,7 @@ const ownRequests: ReadonlySet<number> = new Set([
   Operation.DescribeStream,
   Operation.ConfigureStream,
   Operation.CreateStream,
+  Operation.CommandExports,
 ]);
 
 /** Whether a client may ask for it in one of our layouts; any other operation is answered as the protocol has it. */

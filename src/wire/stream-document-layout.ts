@@ -5,25 +5,27 @@ import type { Operation } from "./operation.ts";
 import { decodeText, encodeText, encodeTextCut } from "./text.ts";
 
 /*
- * Control of a stream by JSON documents. Little-endian; all three requests have one layout, and so have their results.
+ * Control of a stream by JSON documents. Little-endian; all four requests have one layout, and so have their results.
  *
- *   DescribeStream (73), ConfigureStream (75), CreateStream (77)
+ *   DescribeStream (73), ConfigureStream (75), CreateStream (77), CommandExports (79)
  *   0   1   2            4           8                12
  *   +---+---+------------+-----------+----------------+------+----------
  *   |op | 0 | name bytes | requestId | document bytes | name | document
  *   +---+---+------------+-----------+----------------+------+----------
  *
- *   DescribeStreamResult (74), ConfigureStreamResult (76), CreateStreamResult (78)
+ *   DescribeStreamResult (74), ConfigureStreamResult (76), CreateStreamResult (78), CommandExportsResult (80)
  *   0   1       2            4           8                12
  *   +---+-------+------------+-----------+----------------+------+----------
  *   |op | status| text bytes | requestId | document bytes | text | document
  *   +---+-------+------------+-----------+----------------+------+----------
  *
  * Documents are JSON in UTF-8, of at most STREAM_DOCUMENT_BYTES_MAX. A request to describe has none; a result has one on
- * success of describing only: a StreamDescription (core/stream-description.ts), to which keys may be added at any time.
+ * success of describing, a StreamDescription (core/stream-description.ts), and of commanding, an ExportCommandResult
+ * (core/export-command.ts); keys may be added to both at any time.
  * To create and to configure it is {"definition":{…},"options":{…}}; either may be left out, and other keys are refused. The
  * definition has the protocol's field names without its name, and is complete: what it leaves out has its default. Without one a
  * stream that is configured keeps its own. Of the options, those that are not named stay: {"options":{"freeExported":true}}.
+ * To command exports it is {"command":"retry"}, of all exporters of the stream, or with "exporter" and the identifier of one.
  */
 const NAME_OR_TEXT_BYTES_AT = 2;
 const REQUEST_ID_AT = 4;
@@ -48,7 +50,10 @@ export interface StreamDocumentResult {
 }
 
 export type StreamDocumentOperation =
-  typeof Operation.DescribeStream | typeof Operation.ConfigureStream | typeof Operation.CreateStream;
+  | typeof Operation.DescribeStream
+  | typeof Operation.ConfigureStream
+  | typeof Operation.CreateStream
+  | typeof Operation.CommandExports;
 
 /** @throws {MillraceError} INVALID_REQUEST when name or document is too long */
 export function encodeStreamDocumentRequest(

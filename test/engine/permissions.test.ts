@@ -122,6 +122,14 @@ const asks: readonly Ask[] = [
     frame: () => encodeCredit({ subscriptionId: 9, creditBytes: 1 }),
   },
   { operation: Operation.Unsubscribe, needs: undefined, frame: () => encodeUnsubscribe(9) },
+  {
+    operation: Operation.CommandExports,
+    needs: "manage",
+    frame: (name) => {
+      const request = { requestId: 1, name, document: '{"command":"retry"}' };
+      return encodeStreamDocumentRequest(Operation.CommandExports, request);
+    },
+  },
   ...([Operation.DescribeStream, Operation.ConfigureStream, Operation.CreateStream] as const).map(
     (operation): Ask => ({
       operation,
@@ -151,6 +159,7 @@ function answerOf(frame: Buffer): { status: number; errorMessage: string } {
     case Operation.DescribeStreamResult:
     case Operation.ConfigureStreamResult:
     case Operation.CreateStreamResult:
+    case Operation.CommandExportsResult:
       return decodeStreamDocumentResult(frame);
     default:
       return officialDecoders[frame[0]!]!(frame) as Reply;

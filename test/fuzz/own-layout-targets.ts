@@ -69,6 +69,10 @@ export function ownRequests(name: string): Uint8Array[] {
     encodeStreamDocumentRequest(Operation.DescribeStream, { ...request, document: "" }),
     encodeStreamDocumentRequest(Operation.ConfigureStream, { ...request, document }),
     encodeStreamDocumentRequest(Operation.CreateStream, { ...request, document }),
+    encodeStreamDocumentRequest(Operation.CommandExports, {
+      ...request,
+      document: '{"command":"retry","exporter":"e"}',
+    }),
   ];
 }
 
@@ -164,6 +168,7 @@ const documentRequests: readonly number[] = [
   Operation.DescribeStream,
   Operation.ConfigureStream,
   Operation.CreateStream,
+  Operation.CommandExports,
 ];
 
 function checkDocument(frame: Uint8Array): void {

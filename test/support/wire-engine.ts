@@ -155,6 +155,7 @@ export class WireSession {
       case Operation.DescribeStream:
       case Operation.ConfigureStream:
       case Operation.CreateStream:
+      case Operation.CommandExports:
         this.#peer.send(this.#engine.answerDocument(frame));
         return;
       default:

@@ -301,6 +301,27 @@ const layouts = [
     decode: decodeStreamDocumentRequest,
     value: { requestId: 1, name: "s1", document: "{}" },
   },
+  {
+    name: "CommandExports",
+    golden: bytesOf("4f 00 0200 | 01000000 | 02000000 | 7331 | 7b7d"),
+    encode: () =>
+      encodeStreamDocumentRequest(Operation.CommandExports, { requestId: 1, name: "s1", document: "{}" }),
+    decode: decodeStreamDocumentRequest,
+    value: { requestId: 1, name: "s1", document: "{}" },
+  },
+  {
+    name: "CommandExportsResult",
+    golden: bytesOf("50 00 0000 | 01000000 | 02000000 | 7b7d"),
+    encode: () =>
+      encodeStreamDocumentResult(Operation.CommandExports, {
+        requestId: 1,
+        status: 0,
+        errorMessage: "",
+        document: "{}",
+      }),
+    decode: decodeStreamDocumentResult,
+    value: { requestId: 1, status: 0, errorMessage: "", document: "{}" },
+  },
 ];
 
 describe("layouts of our own operations", () => {
