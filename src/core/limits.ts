@@ -311,8 +311,7 @@ export const EXPORT_LOOK_AHEAD_MESSAGES_MAX = 1000;
 export const EXPORT_READERS_MAX = 16;
 export const EXPORT_THREADS_MAX_DEFAULT = 2;
 export const EXPORT_THREAD_IDLE_MS_MAX = 60_000;
-/** What a bandwidth cap keeps of the time in which nothing was sent, and how much of it one batch may take. */
-export const EXPORT_BUCKET_MS = 250;
+/** What a bandwidth cap keeps of the time in which nothing was sent, and how much of it one request may take. */
 export const EXPORT_CAP_BATCH_MS = 1000;
 /** Over which rates are weighted. */
 export const EXPORT_RATE_MS = 60_000;

@@ -88,6 +88,8 @@ export interface RequestBytes {
   readonly bodyBytes: number;
   /** The payload in them. */
   readonly payloadBytes: number;
+  /** Payload and overhead, as `requestBytesMax` of a task counts them. */
+  readonly countedBytes: number;
 }
 
 /** A cursor file as a task leaves it. */

@@ -263,9 +263,9 @@ function requestBytesOf(
   recordOverheadBytes: number,
 ): RequestBytes {
   const payloadBytes = records.reduce((sum, { data }) => sum + data.length, 0);
+  const countedBytes = payloadBytes + records.length * recordOverheadBytes;
   const sentBytes = answer.kind === "progress" ? answer.sentBytes : undefined;
-  const bodyBytes = answer.requestBytes ?? sentBytes ?? payloadBytes + records.length * recordOverheadBytes;
-  return { bodyBytes, payloadBytes };
+  return { bodyBytes: answer.requestBytes ?? sentBytes ?? countedBytes, payloadBytes, countedBytes };
 }
 
 function outcomeOf(

@@ -3,14 +3,15 @@ import type { BatchResult, RequestBytes } from "./export-channel.ts";
 import { RateMeter } from "./rate-meter.ts";
 import { type Allowance, bytesPerMsOf, TokenBucket } from "./token-bucket.ts";
 
-const noRequests: RequestBytes = { bodyBytes: 0, payloadBytes: 0 };
+const noRequests: RequestBytes = { bodyBytes: 0, payloadBytes: 0, countedBytes: 0 };
 
 /** What one exporter sends: how much of late, how much its next batch will take, and its own bandwidth cap. */
 export class ExporterTraffic {
   #kbitPerSecondMax: number | undefined;
   #bucket: TokenBucket | undefined;
-  /** Bytes of request bodies for one of payload, as its last batch had them: a destination may encode what it sends. */
-  #bodyRatio = 1;
+  /** As its last batch had them: a destination may encode what it sends, and records have an overhead. */
+  #bodyPerCounted = 1;
+  #countedPerPayload = 1;
   #messages: RateMeter | undefined;
   #payloadBytes: RateMeter | undefined;
 
@@ -25,17 +26,22 @@ export class ExporterTraffic {
     return this.#bucketAt(nowMs)?.allowance(nowMs);
   }
 
-  /** What the request bodies of a batch with so much payload will take. At least 1. */
-  bodyBytesOf(payloadBytes: number): number {
-    return Math.max(1, payloadBytes * this.#bodyRatio);
+  /** What payload costs with its overhead. */
+  countedBytesOf(payloadBytes: number): number {
+    return payloadBytes * this.#countedPerPayload;
   }
 
-  /** Most payload and overhead of a batch: what a cap, its own or that of all, lets through in about a second. */
+  /** What the request bodies of a batch will take that counts so much payload and overhead. At least 1. */
+  bodyBytesOf(countedBytes: number): number {
+    return Math.max(1, countedBytes * this.#bodyPerCounted);
+  }
+
+  /** Most payload and overhead of a request: what a cap, its own or that of all, lets through in about a second. */
   batchBytesMax(kbitPerSecondMax: number | undefined): number {
     const kbitPerSecond = Math.min(kbitPerSecondMax ?? Infinity, this.#kbitPerSecondMax ?? Infinity);
     if (!Number.isFinite(kbitPerSecond)) return EXPORT_REQUEST_BYTES_MAX;
     const bodyBytes = bytesPerMsOf(kbitPerSecond) * EXPORT_CAP_BATCH_MS;
-    return Math.max(1, Math.floor(bodyBytes / this.#bodyRatio));
+    return Math.max(1, Math.floor(bodyBytes / this.#bodyPerCounted));
   }
 
   begin(expectedBytes: number, nowMs: number): void {
@@ -45,9 +51,12 @@ export class ExporterTraffic {
   /** Takes in what a batch took in the end; of one that was lost with its thread nothing else is known. */
   end(expectedBytes: number, result: BatchResult | undefined, nowMs: number): void {
     if (result === undefined) return;
-    const { requests: { bodyBytes, payloadBytes } = noRequests, outcome } = result;
+    const { requests: { bodyBytes, payloadBytes, countedBytes } = noRequests, outcome } = result;
     this.#bucketAt(nowMs)?.take(bodyBytes - expectedBytes, nowMs);
-    if (bodyBytes > 0 && payloadBytes > 0) this.#bodyRatio = bodyBytes / payloadBytes;
+    if (bodyBytes > 0 && payloadBytes > 0) {
+      this.#bodyPerCounted = bodyBytes / countedBytes;
+      this.#countedPerPayload = countedBytes / payloadBytes;
+    }
     if (outcome.kind !== "sent") return;
     (this.#messages ??= new RateMeter(nowMs)).add(outcome.acceptedMessages, nowMs);
     (this.#payloadBytes ??= new RateMeter(nowMs)).add(outcome.acceptedBytes, nowMs);

@@ -221,9 +221,10 @@ export class Exporter {
     const from = position >= oldest.sequence ? { sequence: position, payloadOffset } : oldest;
     const messages = Math.max(1, syncedEnd.sequence - from.sequence);
     const messageBytes = Math.max(0, syncedEnd.payloadOffset - from.payloadOffset) / messages;
-    const batchBytes = this.#nextMessages(this.pendingMessages) * messageBytes;
-    const payloadBytes = Math.min(batchBytes, this.#requestBytesMax(kbitPerSecondMax));
-    return this.#traffic.bodyBytesOf(Math.max(messageBytes, payloadBytes));
+    const countedBytes = this.#traffic.countedBytesOf(messageBytes);
+    const batchBytes = this.#nextMessages(this.pendingMessages) * countedBytes;
+    const cutBytes = Math.min(batchBytes, this.#requestBytesMax(kbitPerSecondMax));
+    return this.#traffic.bodyBytesOf(Math.max(countedBytes, cutBytes));
   }
 
   #requestBytesMax(kbitPerSecondMax: number | undefined): number {

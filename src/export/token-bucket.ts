@@ -1,4 +1,4 @@
-import { EXPORT_BUCKET_MS } from "../core/limits.ts";
+import { EXPORT_CAP_BATCH_MS } from "../core/limits.ts";
 
 /** What a bucket allows at one moment, as the scheduler reckons with it. Bytes of request bodies. */
 export interface Allowance {
@@ -9,9 +9,9 @@ export interface Allowance {
 }
 
 /**
- * An average bandwidth: bytes may be sent as they flow in, and what is not used is kept up to a small depth, so that the
- * average holds over seconds. A batch larger than the depth is let through by a full bucket and paid back afterwards: over
- * any time the bytes sent exceed the cap by one batch at most.
+ * An average bandwidth: bytes may be sent as they flow in, and what is not used is kept up to a small depth, one batch, so
+ * that the average holds over seconds. A batch larger than that is let through by a full bucket and paid back afterwards:
+ * over any time the bytes sent exceed the cap by one batch at most.
  */
 export class TokenBucket {
   readonly #bytesPerMs: number;
@@ -26,7 +26,7 @@ export class TokenBucket {
   }
 
   get #depthBytes(): number {
-    return this.#bytesPerMs * EXPORT_BUCKET_MS;
+    return this.#bytesPerMs * EXPORT_CAP_BATCH_MS;
   }
 
   allowance(nowMs: number): Allowance {
@@ -34,16 +34,16 @@ export class TokenBucket {
     return { levelBytes: this.#levelBytes, depthBytes: this.#depthBytes, bytesPerMs: this.#bytesPerMs };
   }
 
-  /** `bytes` are sent; fewer than 0 were taken too many before. */
+  /** `bytes` are sent; fewer than 0 were taken too many before, and are put back even into a full bucket. */
   take(bytes: number, nowMs: number): void {
     this.#flow(nowMs);
-    this.#levelBytes = Math.min(this.#depthBytes, this.#levelBytes - bytes);
+    this.#levelBytes -= bytes;
   }
 
   #flow(nowMs: number): void {
     const flowed = Math.max(0, nowMs - this.#atMs) * this.#bytesPerMs;
-    this.#levelBytes = Math.min(this.#depthBytes, this.#levelBytes + flowed);
-    this.#atMs = nowMs;
+    this.#levelBytes = Math.max(this.#levelBytes, Math.min(this.#depthBytes, this.#levelBytes + flowed));
+    this.#atMs = Math.max(this.#atMs, nowMs);
   }
 }
 

@@ -137,5 +137,5 @@ test("ExportManager shows who waits for bandwidth, its own cap or that of all", 
     seen.all.add(stateOf(simulation, "all").state);
   }
   assert.deepEqual([...seen.own].sort(), ["sending", "throttled"]);
-  assert.deepEqual([...seen.all].sort(), ["blocked", "sending", "throttled"]);
+  assert.deepEqual([...seen.all].sort(), ["sending", "throttled"]);
 });

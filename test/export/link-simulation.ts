@@ -26,8 +26,16 @@ export interface SimRequest {
   leftBytes: number;
 }
 
+interface SimEvent {
+  readonly atMs: number;
+  readonly action: () => void;
+}
+
 interface SimStream {
   readonly messageBytes: number;
+  readonly batchSize: number;
+  /** Requests that a task sends at once. */
+  readonly inFlightMax: number;
   messages: number;
 }
 
@@ -35,6 +43,8 @@ export interface LinkOptions {
   readonly kbitPerSecond: number;
   /** Between the last byte of a request and its answer. */
   readonly roundTripMs: number;
+  /** Most that a request is later than others of its time. */
+  readonly jitterMs?: number;
   readonly slots?: number;
   /** The cap over all exporters. */
   readonly kbitPerSecondMax?: number;
@@ -58,9 +68,11 @@ export class LinkSimulation implements TaskPool, Timers {
   attempts = 0;
   readonly #options: LinkOptions;
   readonly #streams = new Map<string, SimStream>();
-  readonly #events = new Set<{ readonly atMs: number; readonly action: () => void }>();
+  readonly #events = new Set<SimEvent>();
   #flows: { readonly request: SimRequest; readonly done: () => void }[] = [];
   #flowedAtMs = 0;
+  /** When the next of them is through. */
+  #flowEvent: SimEvent | undefined;
 
   constructor(options: LinkOptions) {
     this.#options = options;
@@ -80,15 +92,20 @@ export class LinkSimulation implements TaskPool, Timers {
   /** A stream in memory with one exporter, both of that name. */
   addStream(
     name: string,
-    { messageBytes = 160, ...config }: Partial<KinesisConfig> & { readonly messageBytes?: number },
+    {
+      messageBytes = 160,
+      batchSize = 500,
+      ...config
+    }: Partial<KinesisConfig> & { readonly messageBytes?: number },
     options: ExporterOptions = {},
   ): void {
-    this.#streams.set(name, { messageBytes, messages: 0 });
+    const { inFlightMax = 1 } = options;
+    this.#streams.set(name, { messageBytes, batchSize, inFlightMax, messages: 0 });
     this.manager.addStream({
       streamId: name,
       name,
       directory: `/nowhere/${name}`,
-      definition: definitionWith([{ identifier: name, kinesisStreamName: name, ...config }], {
+      definition: definitionWith([{ identifier: name, kinesisStreamName: name, batchSize, ...config }], {
         persistence: Persistence.Memory,
       }),
       options: { ...streamOptionsDefault, exporters: { [name]: options } },
@@ -131,32 +148,30 @@ export class LinkSimulation implements TaskPool, Timers {
     if (fate === "never") return new Promise(() => undefined);
     if (fate !== undefined) {
       await this.#after(this.#options.roundTripMs);
-      return resultOf(task, { outcome: fate, requests: { bodyBytes: 0, payloadBytes: 0 } });
+      return resultOf(task, { outcome: fate, requests: { bodyBytes: 0, payloadBytes: 0, countedBytes: 0 } });
     }
-    const { messageBytes } = this.#streams.get(task.streamName)!;
-    const messages = this.#messagesOf(task, messageBytes);
-    const payloadBytes = messages * messageBytes;
-    const bodyBytes = messages * (messageBytes + RECORD_OVERHEAD_BYTES);
-    const request = { exporter: task.identifier, messages, bodyBytes, startMs: this.nowMs };
-    await this.#send({ ...request, arrivedMs: Infinity, leftBytes: bodyBytes });
-    await this.#after(this.#options.roundTripMs);
+    const stream = this.#streams.get(task.streamName)!;
+    const groups = groupsOf(task, stream);
+    const startMs = this.nowMs;
+    const sent = groups.map(async (messages) => {
+      const bodyBytes = messages * (stream.messageBytes + RECORD_OVERHEAD_BYTES);
+      const exporter = task.identifier;
+      await this.#send({ exporter, messages, bodyBytes, startMs, arrivedMs: Infinity, leftBytes: bodyBytes });
+    });
+    await Promise.all(sent);
+    const messages = groups.reduce((sum, count) => sum + count, 0);
+    const payloadBytes = messages * stream.messageBytes;
     const account = new AccountKeeper(task.cursor);
     account.accept({ messages, payloadBytes }, this.clock.nowMs());
     const accepted = { acceptedMessages: messages, acceptedBytes: payloadBytes, failedMessages: 0 };
+    const bodyBytes = payloadBytes + messages * RECORD_OVERHEAD_BYTES;
     return resultOf(
       { ...task, cursor: account.cursor },
-      { outcome: { kind: "sent", ...accepted, error: "" }, requests: { bodyBytes, payloadBytes } },
+      {
+        outcome: { kind: "sent", ...accepted, error: "" },
+        requests: { bodyBytes, payloadBytes, countedBytes: bodyBytes },
+      },
     );
-  }
-
-  /** As many as the task, its bytes and the stream allow, but one at least. */
-  #messagesOf(
-    { cursor, syncedEnd, messageCountMax, requestBytesMax }: BatchTask,
-    messageBytes: number,
-  ): number {
-    const left = syncedEnd.sequence - cursor.position;
-    const fitting = Math.max(1, Math.floor(requestBytesMax / (messageBytes + RECORD_OVERHEAD_BYTES)));
-    return Math.min(left, messageCountMax, fitting);
   }
 
   close(): Promise<void> {
@@ -176,8 +191,8 @@ export class LinkSimulation implements TaskPool, Timers {
     this.clock.advance(endMs - this.nowMs);
   }
 
-  #next(): { readonly atMs: number; readonly action: () => void } | undefined {
-    let first: { readonly atMs: number; readonly action: () => void } | undefined;
+  #next(): SimEvent | undefined {
+    let first: SimEvent | undefined;
     for (const event of this.#events) if (first === undefined || event.atMs < first.atMs) first = event;
     return first;
   }
@@ -193,7 +208,10 @@ export class LinkSimulation implements TaskPool, Timers {
       this.#flows.push({ request, done });
       this.#planFlow();
     });
-    request.arrivedMs = this.nowMs + this.#options.roundTripMs / 2;
+    const { roundTripMs, jitterMs = 0 } = this.#options;
+    const lateMs = jitterMs * this.random.fraction();
+    request.arrivedMs = this.nowMs + roundTripMs / 2 + lateMs;
+    await this.#after(roundTripMs + lateMs);
   }
 
   /** Each request on the link gets an even part of it. */
@@ -215,8 +233,25 @@ export class LinkSimulation implements TaskPool, Timers {
       this.#flow();
       this.#planFlow();
     };
-    this.#events.add({ atMs, action });
+    if (this.#flowEvent !== undefined) this.#events.delete(this.#flowEvent);
+    this.#flowEvent = { atMs, action };
+    this.#events.add(this.#flowEvent);
   }
+}
+
+/** How many messages each request of a task holds: what bytes and stream allow, but one at least. */
+function groupsOf(
+  { cursor, syncedEnd, requestBytesMax }: BatchTask,
+  { messageBytes, batchSize, inFlightMax }: SimStream,
+): number[] {
+  const groups: number[] = [];
+  const fitting = Math.max(1, Math.floor(requestBytesMax / (messageBytes + RECORD_OVERHEAD_BYTES)));
+  for (let left = syncedEnd.sequence - cursor.position; left > 0 && groups.length < inFlightMax;) {
+    const messages = Math.min(left, batchSize, fitting);
+    groups.push(messages);
+    left -= messages;
+  }
+  return groups;
 }
 
 function resultOf(
