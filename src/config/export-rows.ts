@@ -23,8 +23,7 @@ export const exportRows = {
     kind: integer({ min: 0, max: KINESIS_INTER_CALL_DELAY_MS_MAX }),
     default: 0,
     unit: "ms",
-    doc: "Pause between two calls to Kinesis",
-    unused: "this version does not pause between calls to Kinesis",
+    doc: "Pause of an exporter to Kinesis between two calls, or between two groups of calls where it has several under way",
   }),
   exportKbitPerSecondMax: optionalRow({
     env: "STREAM_MANAGER_EXPORTER_MAX_BANDWIDTH",

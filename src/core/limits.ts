@@ -335,6 +335,9 @@ export const HTTP_RECORD_OVERHEAD_BYTES = 384;
 export const KINESIS_RECORDS_MAX = 500;
 export const KINESIS_REQUEST_BYTES_MAX = 5 * MIB;
 export const KINESIS_RECORD_BYTES_MAX = MIB;
+/** So often one task goes on with its exporter's next messages while nobody waits for its slot, and for how long. */
+export const EXPORT_TASK_WINDOWS_MAX = 64;
+export const EXPORT_TASK_MS_MAX = 100;
 
 /** Credentials for a device certificate: a fetch, its answer, and how long before their end they are fetched anew. */
 export const IOT_CREDENTIALS_TIMEOUT_MS = 10_000;

@@ -27,6 +27,10 @@ export interface BatchTask {
   /** Why messages from the cursor up to the oldest are gone. */
   readonly drops: readonly StreamLoss[];
   readonly messageCountMax: number;
+  /** Requests under way at the same time; after a crash so many may go again. 1 where it is left out. */
+  readonly inFlightMax?: number;
+  /** So often the task goes on after a request, or as many as may be under way, was answered. 1 where it is left out. */
+  readonly windowsMax?: number;
   /** Smaller than the destination's own limit after a request that took too long. */
   readonly requestBytesMax: number;
   /** Gaps in the log were seen often enough to be believed: account for them and go on. */
@@ -109,6 +113,10 @@ export type BatchOutcome =
       readonly acceptedBytes: number;
       readonly failedMessages: number;
       readonly error: string;
+      /** The destination wants nothing more for so long. */
+      readonly pauseMs?: number;
+      /** Messages that were sent another way than the exporter's options ask. */
+      readonly fallbackCount?: number;
     }
   | { readonly kind: "passed" }
   | { readonly kind: "refused"; readonly error: string }

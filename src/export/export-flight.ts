@@ -9,6 +9,8 @@ export interface TaskStart {
   readonly nowMs: number;
   readonly wallMs: number;
   readonly memory: readonly SharedFile[] | undefined;
+  /** See BatchTask. */
+  readonly windowsMax?: number;
 }
 
 /** When a task has ended. */

@@ -304,7 +304,8 @@ export class ExportManager {
       const exporter = this.#exporters.get(key)!;
       const expectedBytes = exporter.expectedBytes(this.#turns.kbitPerSecondMax);
       const ticket = this.#turns.begin(exporter, expectedBytes, nowMs);
-      this.#start(exporter, exporter.start({ ticket, expectedBytes }, this.#taskStart(exporter)));
+      const now = { ...this.#taskStart(exporter), windowsMax: this.#turns.windowsMax(exporter) };
+      this.#start(exporter, exporter.start({ ticket, expectedBytes }, now));
     }
     return wakeAtMs ?? Infinity;
   }

@@ -1,21 +1,17 @@
 import type { Clock } from "../core/clock.ts";
 import { textOf } from "../core/errors.ts";
-import { EXPORT_LOOK_AHEAD_MESSAGES_MAX } from "../core/limits.ts";
+import { EXPORT_LOOK_AHEAD_MESSAGES_MAX, EXPORT_TASK_MS_MAX } from "../core/limits.ts";
 import { systemTimers, type Timers } from "../core/timers.ts";
 import type { DestinationKind } from "../core/stream-definition.ts";
 import type { Slot } from "../log/slot-file.ts";
 import type { Storage } from "../log/storage.ts";
+import { BatchCourse, mayGoOn, together } from "./batch-course.ts";
 import { readBatch, type MessageReader, type ReadGap } from "./batch-reader.ts";
 import { CursorFile, type CursorPlace } from "./cursor-file.ts";
 import type { CursorRecord } from "./cursor-layout.ts";
 import { DelayedSync, stateOf, writeCursor } from "./cursor-writing.ts";
-import { fold, isStuck, joined, nextGroup, settle, type PendingBatch, type Settled } from "./delivery.ts";
-import type {
-  Destination,
-  DestinationLimits,
-  ExportRecord,
-  SendOutcome,
-} from "./destinations/destination.ts";
+import { fold, isStuck, joined, nextGroup, type PendingBatch } from "./delivery.ts";
+import type { Destination, DestinationLimits } from "./destinations/destination.ts";
 import type {
   BatchOutcome,
   BatchResult,
@@ -26,7 +22,8 @@ import type {
   RequestBytes,
   StartChange,
 } from "./export-channel.ts";
-import { resumeBatch, type PreparedRequest } from "./resumed-batch.ts";
+import { outcomeOf, settleWindow, type AnsweredRequest, type PreparedWindow } from "./export-window.ts";
+import { resumeBatch } from "./resumed-batch.ts";
 import { settleStart } from "./start-settlement.ts";
 import { removeUploadFile } from "./upload-file.ts";
 
@@ -88,7 +85,7 @@ export class ExportRunner {
         ? { cursor: stored, pending: undefined, isNewer }
         : { cursor: task.cursor, pending: task.pending, isNewer };
       return task.start === undefined
-        ? await this.#send(task, state, file)
+        ? await this.#sendOn(task, state, file)
         : this.#settleStart(task, task.start, state, file);
     } catch (error) {
       return unsent(task, { kind: "unreadable", error: textOf(error) });
@@ -123,15 +120,39 @@ export class ExportRunner {
     return { ...written, ...nothing, pending: left, outcome: { kind: "passed" }, isStartSettled: true };
   }
 
-  async #send(task: BatchTask, state: ExporterState, file: CursorFile | undefined): Promise<BatchResult> {
-    const { cursor, pending } = state;
+  /** Sends a window, and more while there is nothing to ask the main thread first. */
+  async #sendOn(task: BatchTask, state: ExporterState, file: CursorFile | undefined): Promise<BatchResult> {
+    const course = new BatchCourse(task, this.#monotonicMs());
+    let result = await this.#send(task, state, { file, course });
+    for (let left = (task.windowsMax ?? 1) - 1; left > 0 && mayGoOn(task, result); left -= 1) {
+      const nowMs = this.#monotonicMs();
+      if (nowMs - course.beganMs >= EXPORT_TASK_MS_MAX) break;
+      const { cursor } = result;
+      try {
+        const next = { cursor, pending: undefined, isNewer: false };
+        const step = course.next(task, result, nowMs);
+        result = together(result, await this.#send(step, next, { file, course }));
+      } catch {
+        // What was accepted counts; the next task meets the same again and tells.
+        break;
+      }
+    }
+    return result;
+  }
+
+  async #send(
+    task: BatchTask,
+    state: ExporterState,
+    { file, course }: { file: CursorFile | undefined; course: BatchCourse },
+  ): Promise<BatchResult> {
+    const { cursor } = state;
     const destination = await this.#destination(task.destination.kind);
-    const prepared = this.#prepare(task, cursor, pending, destination);
+    const prepared = await this.#prepare(task, state, { destination, course });
     if (prepared.kind === "gap") return unsent(state, prepared);
-    const { group, records, tooLarge, tooLargeError } = prepared;
+    const { requests, tooLarge, tooLargeError } = prepared;
     const { recordOverheadBytes } = destination.limitsFor(task.destination);
     const sync = new DelayedSync(file, task.syncAfterMs, this.#options.timers ?? systemTimers);
-    if (group.length === 0) {
+    if (requests.length === 0) {
       const folded = fold(cursor, prepared.pending, this.#wallMs());
       const change = { before: cursor, after: folded.cursor, synced: await sync.end() };
       const told = { setAside: tooLarge, setAsideError: tooLargeError };
@@ -143,40 +164,92 @@ export class ExportRunner {
         isStartSettled: false,
       };
     }
-    const answer = await destination.send(task.destination, records, task);
+    const answered = await this.#ask(task, { prepared, cursor, destination, course });
     const synced = await sync.end();
-    const settled = settle(cursor, prepared.pending, { group, outcome: answer, nowMs: this.#wallMs() });
+    const settled = settleWindow(cursor, prepared.pending, { answered, nowMs: this.#wallMs() });
     const isKept = settled.cursor.position > cursor.position || settled.pending !== undefined;
+    const notices = answered.flatMap(({ answer }) => answer.notices ?? []);
     return {
       ...writeCursor(file, { before: cursor, after: settled.cursor, synced }),
       pending: settled.pending,
-      outcome: outcomeOf(answer, records, settled),
+      outcome: outcomeOf(answered, settled),
       isStartSettled: false,
       // A batch that is read anew judges its messages anew.
       setAside: [...(isKept ? tooLarge : []), ...settled.setAside].sort((one, other) => one - other),
       setAsideError: settled.setAside.length > 0 ? settled.setAsideError : tooLargeError,
-      ...(answer.notices === undefined ? {} : { notices: answer.notices }),
-      requests: requestBytesOf(answer, records, recordOverheadBytes),
+      ...(notices.length === 0 ? {} : { notices }),
+      requests: requestBytesOf(answered, recordOverheadBytes),
     };
   }
 
-  /** The next request of the batch in hand, or of a fresh batch. */
-  #prepare(
+  /** Sends a window, and reads the next one meanwhile if the task may go on. */
+  async #ask(
     task: BatchTask,
-    cursor: CursorRecord,
-    pending: PendingBatch | undefined,
+    window: { prepared: PreparedWindow; cursor: CursorRecord; destination: Destination; course: BatchCourse },
+  ): Promise<AnsweredRequest[]> {
+    const { prepared, cursor, destination, course } = window;
+    const sending = prepared.requests.map(async (request) => {
+      return { ...request, answer: await destination.send(task.destination, request.records, task) };
+    });
+    const { sequence: position, payloadOffset } = prepared.pending.end;
+    const isWorthwhile =
+      (task.windowsMax ?? 1) > 1 && task.syncedEnd.sequence - position >= task.messageCountMax;
+    // By then the requests have left.
+    const reading = !isWorthwhile
+      ? undefined
+      : setImmediate(() => {
+          const from = { ...cursor, position, payloadOffset };
+          const ahead = this.#readAhead(task, from, destination);
+          course.ahead = ahead && { position, window: ahead };
+        });
+    const answered = await Promise.all(sending);
+    clearImmediate(reading);
+    return answered;
+  }
+
+  #readAhead(task: BatchTask, from: CursorRecord, destination: Destination): PreparedWindow | undefined {
+    try {
+      const ahead = this.#read(task, { cursor: from, pending: undefined }, destination);
+      if (ahead.kind === "gap") return undefined;
+      for (const { records } of ahead.requests) destination.prepare?.(task.destination, records);
+      return ahead;
+    } catch {
+      // It is read again when it is its turn, and fails then.
+      return undefined;
+    }
+  }
+
+  async #prepare(
+    task: BatchTask,
+    state: ExporterState,
+    { destination, course }: { destination: Destination; course: BatchCourse },
+  ): Promise<PreparedWindow | ReadGap> {
+    const { ahead } = course;
+    course.ahead = undefined;
+    if (state.pending === undefined && ahead?.position === state.cursor.position) return ahead.window;
+    const prepared = this.#read(task, state, destination);
+    if (destination.learnLimits === undefined || prepared.kind === "gap") return prepared;
+    if (!holdsTooLarge(prepared.pending, destination.limitsFor(task.destination))) return prepared;
+    await destination.learnLimits(task.destination);
+    return this.#read(task, state, destination);
+  }
+
+  /** The next requests of the batch in hand, or of a fresh one. */
+  #read(
+    task: BatchTask,
+    { cursor, pending }: Pick<ExporterState, "cursor" | "pending">,
     destination: Destination,
-  ): PreparedRequest | ReadGap {
+  ): PreparedWindow | ReadGap {
     const reader = this.#options.openReader(task);
     const limits = destination.limitsFor(task.destination);
-    if (pending === undefined) return this.#readFresh(task, cursor, { reader, limits });
+    if (pending === undefined) return this.#readWindow(task, cursor, { reader, limits });
     const resumed = resumeBatch(reader, task, { pending, limits });
     if (resumed.kind === "gap" || !isStuck(resumed.pending)) return resumed;
     const { end, entries } = resumed.pending;
     const roomMessages = EXPORT_LOOK_AHEAD_MESSAGES_MAX - entries.length;
     // All there is was refused, and nothing accepted: from the start again, for it may have been mended.
     if (roomMessages <= 0 || end.sequence >= task.syncedEnd.sequence) {
-      return this.#readFresh(task, cursor, { reader, limits });
+      return this.#readWindow(task, cursor, { reader, limits });
     }
     const from = { position: end.sequence, payloadOffset: end.payloadOffset };
     const beyond = { ...task, messageCountMax: Math.min(task.messageCountMax, roomMessages) };
@@ -184,11 +257,38 @@ export class ExportRunner {
     return next.kind === "gap" ? next : { ...next, pending: joined(resumed.pending, next.pending) };
   }
 
+  /** A fresh batch of as many requests as may be under way. Those behind the first are full, and end where a gap begins. */
+  #readWindow(
+    task: BatchTask,
+    cursor: CursorRecord,
+    from: { reader: MessageReader; limits: DestinationLimits },
+  ): PreparedWindow | ReadGap {
+    let window = this.#readFresh(task, cursor, from);
+    for (let left = (task.inFlightMax ?? 1) - 1; left > 0 && window.kind !== "gap"; left -= 1) {
+      const { sequence: position, payloadOffset } = window.pending.end;
+      if (task.syncedEnd.sequence - position < task.messageCountMax) break;
+      const next = this.#readFresh(
+        { ...task, acceptsGaps: false },
+        { ...cursor, position, payloadOffset },
+        from,
+      );
+      if (next.kind === "gap") break;
+      window = {
+        kind: "batch",
+        pending: joined(window.pending, next.pending),
+        requests: [...window.requests, ...next.requests],
+        tooLarge: [...window.tooLarge, ...next.tooLarge],
+        tooLargeError: next.tooLarge.length > 0 ? next.tooLargeError : window.tooLargeError,
+      };
+    }
+    return window;
+  }
+
   #readFresh(
     task: BatchTask,
     { position, payloadOffset, startSequence }: CursorRecord,
     { reader, limits }: { reader: MessageReader; limits: DestinationLimits },
-  ): PreparedRequest | ReadGap {
+  ): PreparedWindow | ReadGap {
     const batch = readBatch(reader, {
       from: { sequence: position, payloadOffset },
       oldest: task.oldest,
@@ -203,7 +303,8 @@ export class ExportRunner {
     });
     if (batch.kind === "gap") return batch;
     const group = nextGroup(batch.pending);
-    return { ...batch, group, records: group.map((entry) => batch.records.get(entry.sequence)!) };
+    const records = group.map((entry) => batch.records.get(entry.sequence)!);
+    return { ...batch, requests: group.length === 0 ? [] : [{ group, records }] };
   }
 
   async #eachCursor(
@@ -237,6 +338,10 @@ export class ExportRunner {
     return destination;
   }
 
+  #monotonicMs(): number {
+    return this.#options.clock.monotonicMs();
+  }
+
   #wallMs(): number {
     return Math.max(0, Math.floor(this.#options.clock.nowMs()));
   }
@@ -256,35 +361,21 @@ function unsent(
   return { kind: "batch", cursor, pending, outcome, ...nothing };
 }
 
-/** What a request took. */
-function requestBytesOf(
-  answer: SendOutcome,
-  records: readonly ExportRecord[],
-  recordOverheadBytes: number,
-): RequestBytes {
-  const payloadBytes = records.reduce((sum, { data }) => sum + data.length, 0);
-  const countedBytes = payloadBytes + records.length * recordOverheadBytes;
-  const sentBytes = answer.kind === "progress" ? answer.sentBytes : undefined;
-  return { bodyBytes: answer.requestBytes ?? sentBytes ?? countedBytes, payloadBytes, countedBytes };
+/** What the requests of a window took. */
+function requestBytesOf(answered: readonly AnsweredRequest[], recordOverheadBytes: number): RequestBytes {
+  const sum = { bodyBytes: 0, payloadBytes: 0, countedBytes: 0 };
+  for (const { answer, records } of answered) {
+    const payloadBytes = records.reduce((bytes, { data }) => bytes + data.length, 0);
+    const countedBytes = payloadBytes + records.length * recordOverheadBytes;
+    const sentBytes = answer.kind === "progress" ? answer.sentBytes : undefined;
+    sum.bodyBytes += answer.requestBytes ?? sentBytes ?? countedBytes;
+    sum.payloadBytes += payloadBytes;
+    sum.countedBytes += countedBytes;
+  }
+  return sum;
 }
 
-function outcomeOf(
-  answer: Awaited<ReturnType<Destination["send"]>>,
-  records: readonly ExportRecord[],
-  { setAside }: Settled,
-): BatchOutcome {
-  if (answer.kind === "failed" || answer.kind === "progress") return answer;
-  if (answer.kind === "refused" && setAside.length === 0) return answer;
-  // Where a message was set aside, the account moved on: no reason to wait.
-  const { failed, refused = [] } =
-    answer.kind === "answered" ? answer : { failed: [], refused: setAside.map((_, index) => ({ index })) };
-  const left = new Set([...failed, ...refused.map(({ index }) => index)]);
-  const accepted = records.filter((_, index) => !left.has(index));
-  return {
-    kind: "sent",
-    acceptedMessages: accepted.length,
-    acceptedBytes: accepted.reduce((sum, { data }) => sum + data.length, 0),
-    failedMessages: left.size - setAside.length,
-    error: answer.error,
-  };
+function holdsTooLarge({ entries }: PendingBatch, limits: DestinationLimits): boolean {
+  const bytesMax = limits.recordBytesMax - limits.recordOverheadBytes;
+  return entries.some(({ bytes }) => bytes > bytesMax);
 }

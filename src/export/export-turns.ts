@@ -1,3 +1,4 @@
+import { EXPORT_TASK_WINDOWS_MAX } from "../core/limits.ts";
 import type { Random } from "../core/random.ts";
 import type { ArrivalMarks } from "./arrival-marks.ts";
 import { EndpointBackoff, type EndpointTicket } from "./endpoint-backoff.ts";
@@ -28,6 +29,8 @@ export class ExportTurns {
   readonly #shares = new ShareKeeper();
   readonly #bucket: TokenBucket | undefined;
   #holders: readonly ShareHolder[] = [];
+  /** By the last plan nobody waits for another's slot, or for a share of what is sent. */
+  #isQuiet = false;
   readonly kbitPerSecondMax: number | undefined;
 
   constructor({ random, kbitPerSecondMax, nowMs }: ExportTurnsOptions) {
@@ -54,8 +57,16 @@ export class ExportTurns {
       allowance: this.#bucket?.allowance(nowMs),
       nowMs,
     });
+    const hasShares = waiting.some(({ settings }) => settings.minSharePercent > 0);
+    this.#isQuiet = !hasShares && waiting.filter(({ inFlight }) => !inFlight).length <= slotsFree;
     this.#holders = holdersOf(exporters, new Map(views.map((view) => [view.key, view])), plan);
     return plan;
+  }
+
+  /** How many windows a task may send, one after the other: caps and shares look at each. */
+  windowsMax({ settings }: Exporter): number {
+    const isCapped = this.#bucket !== undefined || settings.kbitPerSecondMax !== undefined;
+    return this.#isQuiet && !isCapped ? EXPORT_TASK_WINDOWS_MAX : 1;
   }
 
   /** A batch of the exporter starts, and is expected to take so many bytes of request bodies. */

@@ -44,6 +44,9 @@ export class ExporterPace {
           this.#failures = outcome.acceptedMessages > 0 ? 1 : this.#failures + 1;
           this.#notBeforeMs = nowMs + backoffDelayMs(this.#failures, random);
         }
+        if (outcome.pauseMs !== undefined) {
+          this.#notBeforeMs = Math.max(this.#notBeforeMs, nowMs + outcome.pauseMs);
+        }
         return;
       case "passed":
       case "progress":

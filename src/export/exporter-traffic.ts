@@ -36,12 +36,15 @@ export class ExporterTraffic {
     return Math.max(1, countedBytes * this.#bodyPerCounted);
   }
 
-  /** Most payload and overhead of a request: what a cap, its own or that of all, lets through in about a second. */
-  batchBytesMax(kbitPerSecondMax: number | undefined): number {
+  /**
+   * Most payload and overhead of each of `inFlightMax` requests: together what a cap, its own or that of all, lets through in
+   * about a second.
+   */
+  requestBytesMax(kbitPerSecondMax: number | undefined, inFlightMax: number): number {
     const kbitPerSecond = Math.min(kbitPerSecondMax ?? Infinity, this.#kbitPerSecondMax ?? Infinity);
     if (!Number.isFinite(kbitPerSecond)) return EXPORT_REQUEST_BYTES_MAX;
     const bodyBytes = bytesPerMsOf(kbitPerSecond) * EXPORT_CAP_BATCH_MS;
-    return Math.max(1, Math.floor(bodyBytes / this.#bodyPerCounted));
+    return Math.max(1, Math.floor(bodyBytes / this.#bodyPerCounted / inFlightMax));
   }
 
   begin(expectedBytes: number, nowMs: number): void {

@@ -210,7 +210,7 @@ export class Exporter {
 
   #nextMessages(pendingMessages: number): number {
     return this.#batch === undefined
-      ? Math.min(this.#settings.batchSize, pendingMessages)
+      ? Math.min(this.#settings.batchSize * this.#settings.inFlightMax, pendingMessages)
       : nextGroup(this.#batch).length;
   }
 
@@ -223,12 +223,15 @@ export class Exporter {
     const messageBytes = Math.max(0, syncedEnd.payloadOffset - from.payloadOffset) / messages;
     const countedBytes = this.#traffic.countedBytesOf(messageBytes);
     const batchBytes = this.#nextMessages(this.pendingMessages) * countedBytes;
-    const cutBytes = Math.min(batchBytes, this.#requestBytesMax(kbitPerSecondMax));
-    return this.#traffic.bodyBytesOf(Math.max(countedBytes, cutBytes));
+    const bytesMax = this.#requestBytesMax(kbitPerSecondMax) * this.#settings.inFlightMax;
+    return this.#traffic.bodyBytesOf(Math.max(countedBytes, Math.min(batchBytes, bytesMax)));
   }
 
   #requestBytesMax(kbitPerSecondMax: number | undefined): number {
-    return Math.min(this.#pace.requestBytesMax, this.#traffic.batchBytesMax(kbitPerSecondMax));
+    return Math.min(
+      this.#pace.requestBytesMax,
+      this.#traffic.requestBytesMax(kbitPerSecondMax, this.#settings.inFlightMax),
+    );
   }
 
   /** The next batch. */
@@ -248,12 +251,13 @@ export class Exporter {
   }
 
   #take(
-    { nowMs, memory, kbitPerSecondMax }: TaskStart,
+    { nowMs, memory, kbitPerSecondMax, windowsMax = 1 }: TaskStart,
     { begun, start }: { begun: FlightStart; start: StartChange | undefined },
   ): BatchTask {
     assert(!this.#isBusy, "one task in flight per exporter");
     const { oldest, syncedEnd, streamId, name, directory } = this.stream;
-    const endSequence = this.#batch?.end.sequence ?? this.nextSequence + this.#settings.batchSize;
+    const { exporterId, identifier, destination, batchSize, inFlightMax } = this.#settings;
+    const endSequence = this.#batch?.end.sequence ?? this.nextSequence + batchSize * inFlightMax;
     const stuckAtMs =
       nowMs + EXPORT_STUCK_MS + (1000 * begun.expectedBytes) / EXPORT_SLOWEST_BYTES_PER_SECOND;
     this.#flight = { ...begun, stuckAtMs, moveCount: this.#moveCount, oldest, endSequence };
@@ -262,16 +266,14 @@ export class Exporter {
       streamId,
       streamName: name,
       streamDirectory: directory,
-      exporterId: this.#settings.exporterId,
-      identifier: this.#settings.identifier,
-      destination: this.#settings.destination,
-      start,
+      ...{ exporterId, identifier, destination, start },
       cursor: this.#cursor,
       pending: this.#batch,
       oldest,
       syncedEnd,
       drops: this.#dropsBehind(oldest),
-      messageCountMax: this.#settings.batchSize,
+      messageCountMax: batchSize,
+      ...{ inFlightMax, windowsMax },
       requestBytesMax: this.#requestBytesMax(kbitPerSecondMax),
       acceptsGaps: this.#pace.believesGaps,
       syncedSlot: this.#file.syncedSlot,

@@ -5,26 +5,18 @@ import { isOpen, nextGroup, type PendingBatch, type PendingEntry } from "./deliv
 import type { DestinationLimits, ExportRecord } from "./destinations/destination.ts";
 import { reasonOf } from "./dropped-ranges.ts";
 import type { BatchTask } from "./export-channel.ts";
+import { cutGroups, type PreparedWindow } from "./export-window.ts";
 
-/** One request, ready to go. */
-export interface PreparedRequest {
-  readonly kind: "batch";
-  readonly pending: PendingBatch;
-  readonly group: readonly PendingEntry[];
-  readonly records: readonly ExportRecord[];
-  /** Messages that no request can hold. */
-  readonly tooLarge: readonly number[];
-  readonly tooLargeError: string;
-}
-
-/** Reads the next group of a batch that was sent in part. What retention took meanwhile is accounted for. */
+/** Reads the next requests of a batch that was sent in part. What retention took meanwhile is accounted for. */
 export function resumeBatch(
   reader: MessageReader,
-  task: Pick<BatchTask, "oldest" | "drops" | "requestBytesMax" | "acceptsGaps">,
+  task: Pick<BatchTask, "oldest" | "drops" | "requestBytesMax" | "acceptsGaps" | "inFlightMax">,
   { pending, limits }: { pending: PendingBatch; limits: DestinationLimits },
-): PreparedRequest | ReadGap {
+): PreparedWindow | ReadGap {
   const left = withoutGone(pending, task);
-  const group = withinBytes(nextGroup(left), task.requestBytesMax, limits.recordOverheadBytes);
+  const { requestBytesMax, inFlightMax: requestsMax = 1 } = task;
+  const groups = cutGroups(nextGroup(left), { limits, requestBytesMax, requestsMax });
+  const group = groups.flat();
   const again = group.length === 0 ? new Map<number, ExportRecord>() : readAgain(reader, group);
   const unreadable = new Set(group.filter(({ sequence }) => !again.has(sequence)));
   const [first] = unreadable;
@@ -35,8 +27,10 @@ export function resumeBatch(
   return {
     kind: "batch",
     pending: withFates(left, (entry) => (unreadable.has(entry) ? LossReason.Corrupt : entry.fate)),
-    group: group.filter((entry) => !unreadable.has(entry)),
-    records: group.flatMap(({ sequence }) => again.get(sequence) ?? []),
+    requests: groups
+      .map((entries) => entries.filter((entry) => !unreadable.has(entry)))
+      .filter((entries) => entries.length > 0)
+      .map((entries) => ({ group: entries, records: entries.map(({ sequence }) => again.get(sequence)!) })),
     tooLarge: [],
     tooLargeError: "",
   };
@@ -64,19 +58,6 @@ function withFates(
     return fate === entry.fate ? entry : { ...entry, fate };
   });
   return { ...pending, entries, suspects: Math.max(0, pending.suspects - settled) };
-}
-
-/** The first messages that fit a request of `bytesMax`, at least one. */
-function withinBytes(
-  group: readonly PendingEntry[],
-  bytesMax: number,
-  overheadBytes: number,
-): PendingEntry[] {
-  let bytes = 0;
-  return group.filter((entry, index) => {
-    bytes += entry.bytes + overheadBytes;
-    return index === 0 || bytes <= bytesMax;
-  });
 }
 
 /** Reads the messages of `group` again. Those that cannot be read any more are missing in the answer. */

@@ -303,8 +303,10 @@ test("ExportManager waits for the batch in flight when a stream is removed, and 
     await held;
     return { kind: "accept" };
   };
-  const manager = bench.manager();
-  const stream = bench.addStream(manager, "s", [{ ...config, batchSize: 1 }]);
+  // Two that want one slot: a task of one batch.
+  const manager = bench.manager({ threadPoolSize: 1 });
+  const configs = ["one", "other"].map((identifier) => ({ ...config, identifier, batchSize: 1 }));
+  const stream = bench.addStream(manager, "s", configs);
   manager.onProgress("s", await stream.append(numbered(3)));
   await bench.server.until(() => bench.server.requests.length === 1);
   let isRemoved = false;

@@ -28,8 +28,13 @@ export type PutAnswer =
 
 export type Answerer = (request: PutRequest, index: number) => PutAnswer | Promise<PutAnswer>;
 
+/** What DescribeStreamSummary tells; everything else in its answer is the same for all streams. */
+export interface StreamSummary {
+  readonly shards: number;
+  readonly recordKib?: number;
+}
+
 const acceptAll: Answerer = () => ({ kind: "accept" });
-const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
 /**
  * Speaks PutRecords of the Kinesis JSON protocol as far as an exporter needs it, and refuses what Kinesis would refuse:
@@ -41,6 +46,13 @@ export class FakeKinesisServer {
   readonly stored = new Map<string, string[]>();
   connections = 0;
   answer: Answerer = acceptAll;
+  /** Whether DescribeStreamSummary is allowed, and what it tells. PutRecords alone is by default. */
+  summary: StreamSummary | "denied" | "broken" = "denied";
+  /** DescribeStreamSummary requests. */
+  summaryCount = 0;
+  /** PutRecords requests that wait for their answer, now and at most. */
+  underWay = 0;
+  underWayMax = 0;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   #waiters: { readonly isMet: () => boolean; readonly resolve: () => void }[] = [];
@@ -103,9 +115,15 @@ export class FakeKinesisServer {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const body = Buffer.concat(chunks);
+    if (request.headers["x-amz-target"] === "Kinesis_20131202.DescribeStreamSummary") {
+      this.summaryCount += 1;
+      replyWithSummary(response, this.summary, body);
+      this.#notify();
+      return;
+    }
     let put: PutRequest;
     try {
-      put = check(request, body);
+      put = check(request, body, this.summary);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       this.requests.push({ streamName: `invalid: ${message}`, data: [], keys: [], bodyBytes: body.length });
@@ -114,8 +132,12 @@ export class FakeKinesisServer {
       return;
     }
     const index = this.requests.push(put) - 1;
+    this.underWay += 1;
+    this.underWayMax = Math.max(this.underWayMax, this.underWay);
     this.#notify();
-    this.#reply(put, await this.answer(put, index), request, response);
+    const answer = await this.answer(put, index);
+    this.underWay -= 1;
+    this.#reply(put, answer, request, response);
     this.#notify();
   }
 
@@ -168,7 +190,7 @@ export class FakeKinesisServer {
   }
 }
 
-function check(request: IncomingMessage, body: Buffer): PutRequest {
+function check(request: IncomingMessage, body: Buffer, summary: FakeKinesisServer["summary"]): PutRequest {
   assert.equal(request.method, "POST");
   assert.equal(request.headers["x-amz-target"], "Kinesis_20131202.PutRecords");
   assert.equal(request.headers["content-type"], "application/x-amz-json-1.1");
@@ -190,15 +212,43 @@ function check(request: IncomingMessage, body: Buffer): PutRequest {
   assert.ok(records.length >= 1 && records.length <= 500, `${records.length} records`);
   const payloads = records.map(({ Data }) => Buffer.from(Data, "base64"));
   const keys = records.map(({ PartitionKey }) => PartitionKey);
-  for (const key of keys) assert.match(key, uuid);
+  for (const key of keys) assert.match(key, /^.{1,256}$/su);
+  const recordKib = (typeof summary === "object" ? summary.recordKib : undefined) ?? 1024;
   let requestBytes = 0;
-  for (const payload of payloads) {
-    const recordBytes = payload.length + 36;
-    assert.ok(recordBytes <= 1_048_576, `record of ${recordBytes} bytes`);
+  for (const [index, payload] of payloads.entries()) {
+    const recordBytes = payload.length + Buffer.byteLength(keys[index]!);
+    assert.ok(recordBytes <= recordKib * 1024, `record of ${recordBytes} bytes`);
     requestBytes += recordBytes;
   }
-  assert.ok(requestBytes <= 5_242_880, `request of ${requestBytes} bytes`);
+  assert.ok(requestBytes <= (recordKib > 1024 ? 10_485_760 : 5_242_880), `request of ${requestBytes} bytes`);
   return { streamName, data: payloads.map((payload) => payload.toString()), keys, bodyBytes: body.length };
+}
+
+function replyWithSummary(
+  response: ServerResponse,
+  summary: FakeKinesisServer["summary"],
+  body: Buffer,
+): void {
+  if (summary === "denied") {
+    const message = "not authorized to perform: kinesis:DescribeStreamSummary";
+    sendError(response, { status: 400, type: "AccessDeniedException", message });
+  } else if (summary === "broken") {
+    sendError(response, { status: 500, type: "InternalFailureException" });
+  } else {
+    const { StreamName } = JSON.parse(body.toString()) as { StreamName: string };
+    const StreamDescriptionSummary = {
+      StreamName,
+      StreamARN: `arn:aws:kinesis:us-east-1:000000000000:stream/${StreamName}`,
+      StreamStatus: "ACTIVE",
+      RetentionPeriodHours: 24,
+      StreamCreationTimestamp: 1,
+      EnhancedMonitoring: [],
+      OpenShardCount: summary.shards,
+      ...(summary.recordKib !== undefined && { MaxRecordSizeInKiB: summary.recordKib }),
+    };
+    response.writeHead(200, { "content-type": "application/x-amz-json-1.1" });
+    response.end(JSON.stringify({ StreamDescriptionSummary }));
+  }
 }
 
 function sendResult(

@@ -67,6 +67,10 @@ type SendJudgement =
       readonly failed: readonly number[];
       readonly refused?: readonly RefusedRecord[];
       readonly error: string;
+      /** The exporter sends nothing more for so long. */
+      readonly pauseMs?: number;
+      /** Records that could not be treated as the exporter's options ask; they were sent another way. */
+      readonly fallbackCount?: number;
     }
   | { readonly kind: "refused"; readonly error: string }
   | SendProgress
@@ -104,6 +108,13 @@ export interface SendFailure {
 export interface Destination {
   /** Of a request to a destination of these settings, which are of its kind. */
   limitsFor(settings: DestinationSettings): DestinationLimits;
+  /**
+   * Asked when a message was met that exceeds the limits: they may be wider than this destination knows. Resolves when it
+   * knows, or will not; never rejects.
+   */
+  learnLimits?(settings: DestinationSettings): Promise<void>;
+  /** Does beforehand what `send` will need for the same list of records, while another request is under way. */
+  prepare?(settings: DestinationSettings, records: readonly ExportRecord[]): void;
   /** Sends one request and never rejects. `records` is not empty and within the limits. */
   send(
     settings: DestinationSettings,

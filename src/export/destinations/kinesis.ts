@@ -1,94 +1,154 @@
-import type { KinesisClient, PutRecordsCommand } from "@aws-sdk/client-kinesis";
+import { type Clock, systemClock } from "../../core/clock.ts";
 import type { Random } from "../../core/random.ts";
 import { assert } from "../../core/assert.ts";
-import {
-  KINESIS_RECORDS_MAX,
-  KINESIS_RECORD_BYTES_MAX,
-  KINESIS_REQUEST_BYTES_MAX,
-} from "../../core/limits.ts";
 import type { DestinationSettings } from "../exporter-settings.ts";
-import type { DestinationEnvironment } from "../worker-settings.ts";
+import { type DestinationEnvironment, destinationEnvironmentDefault } from "../worker-settings.ts";
 import type { Destination, DestinationLimits, ExportRecord, SendOutcome } from "./destination.ts";
+import { PutRecordsClient } from "./kinesis-client.ts";
 import { classifyKinesisError } from "./kinesis-errors.ts";
+import { KinesisStream } from "./kinesis-stream.ts";
+import { type PartitionKeys, partitionKeysOf } from "./partition-keys.ts";
+import { putRecordsBody, type PutRecordsResult } from "./put-records-body.ts";
 
-const UUID_BYTES = 16;
-const PARTITION_KEY_BYTES = 36;
-
-const limits: DestinationLimits = {
-  recordsMax: KINESIS_RECORDS_MAX,
-  requestBytesMax: KINESIS_REQUEST_BYTES_MAX,
-  recordBytesMax: KINESIS_RECORD_BYTES_MAX,
-  recordOverheadBytes: PARTITION_KEY_BYTES,
-};
+/** Of a record; the other error of one is InternalFailure. */
+const THROTTLED = "ProvisionedThroughputExceededException";
 
 export interface KinesisOptions {
   readonly random: Random;
   readonly environment?: DestinationEnvironment;
   readonly requestTimeoutMs?: number;
+  readonly clock?: Clock;
 }
 
+/** A request that was built before it was its turn. */
+interface BuiltRequest {
+  readonly body: Buffer;
+  readonly fallbackCount: number;
+}
+
+type KinesisSettings = DestinationSettings & { readonly kind: "kinesis" };
+
 /**
- * Kinesis Data Streams: one PutRecords per batch, one record per message, the payload unchanged, a fresh random UUID as
- * partition key. Region and endpoint come from the SDK's own chain and variables, credentials as aws-client-settings.ts says.
+ * Kinesis Data Streams: one PutRecords per batch, one record per message, the payload unchanged, the partition key as the
+ * exporter's options say. Region and endpoint come from the SDK's own chain and variables, credentials as
+ * aws-client-settings.ts says.
  */
 export class KinesisDestination implements Destination {
-  readonly #client: KinesisClient;
-  readonly #putRecords: typeof PutRecordsCommand;
+  readonly #client: PutRecordsClient;
   readonly #random: Random;
+  readonly #clock: Clock;
+  readonly #callDelayMs: number;
+  readonly #streams = new Map<string, KinesisStream>();
+  readonly #keys = new Map<string, PartitionKeys>();
+  readonly #built = new WeakMap<readonly ExportRecord[], BuiltRequest>();
 
-  private constructor(
-    client: KinesisClient,
-    putRecords: typeof PutRecordsCommand,
-    { random }: KinesisOptions,
-  ) {
+  private constructor(client: PutRecordsClient, options: KinesisOptions) {
+    const { random, clock = systemClock, environment = destinationEnvironmentDefault } = options;
     this.#client = client;
-    this.#putRecords = putRecords;
     this.#random = random;
+    this.#clock = clock;
+    this.#callDelayMs = environment.kinesisInterCallDelayMs;
   }
 
-  /** Imports the SDK: 21 MiB and 140 ms, so only when the first batch is to be sent, and never on the main thread. */
   static async load(options: KinesisOptions): Promise<KinesisDestination> {
-    const { KinesisClient, PutRecordsCommand } = await import("@aws-sdk/client-kinesis");
-    const { awsClientSettings } = await import("./aws-client-settings.ts");
-    const client = new KinesisClient(awsClientSettings(options));
-    return new KinesisDestination(client, PutRecordsCommand, options);
+    return new KinesisDestination(await PutRecordsClient.load(options), options);
   }
 
-  limitsFor(): DestinationLimits {
-    return limits;
+  limitsFor(settings: DestinationSettings): DestinationLimits {
+    const { kinesisStreamName, partitionKey } = kinesisOnly(settings);
+    return this.#stream(kinesisStreamName).limits(this.#keysOf(partitionKey).bytesMax);
+  }
+
+  async learnLimits(settings: DestinationSettings): Promise<void> {
+    await this.#stream(kinesisOnly(settings).kinesisStreamName).learn();
+  }
+
+  prepare(settings: DestinationSettings, records: readonly ExportRecord[]): void {
+    if (!this.#built.has(records)) this.#built.set(records, this.#build(kinesisOnly(settings), records));
   }
 
   async send(settings: DestinationSettings, records: readonly ExportRecord[]): Promise<SendOutcome> {
-    assert(settings.kind === "kinesis", `a ${settings.kind} batch cannot go to Kinesis`);
-    const { kinesisStreamName } = settings;
-    const keys = partitionKeys(this.#random, records.length);
+    const kinesis = kinesisOnly(settings);
+    const { kinesisStreamName } = kinesis;
+    const { body, fallbackCount } = this.#built.get(records) ?? this.#build(kinesis, records);
+    const requestBytes = body.length;
     try {
-      const answer = await this.#client.send(
-        new this.#putRecords({
-          StreamName: kinesisStreamName,
-          Records: records.map(({ data }, index) => ({ Data: data, PartitionKey: keys[index] })),
-        }),
-      );
-      return judge(answer.Records ?? [], records.length);
+      const results = await this.#client.put(kinesisStreamName, body);
+      const judged = judge(results, records.length);
+      if (judged.kind !== "answered") return { ...judged, requestBytes };
+      const throttledMs = this.#notePace(kinesisStreamName, { records, results, failed: judged.failed });
+      const pauseMs = Math.max(this.#callDelayMs, throttledMs);
+      const told = { ...(pauseMs > 0 && { pauseMs }), ...(fallbackCount > 0 && { fallbackCount }) };
+      return { ...judged, ...told, requestBytes };
     } catch (error) {
-      return classifyKinesisError(error, kinesisStreamName);
+      return { ...classifyKinesisError(error, kinesisStreamName), requestBytes };
     }
   }
 
   close(): void {
-    this.#client.destroy();
+    this.#client.close();
+  }
+
+  #build(
+    { kinesisStreamName, partitionKey }: KinesisSettings,
+    records: readonly ExportRecord[],
+  ): BuiltRequest {
+    const { keys, fallbackCount } = this.#keysOf(partitionKey).choose(records, this.#random);
+    return { body: putRecordsBody(kinesisStreamName, records, keys), fallbackCount };
+  }
+
+  /** @returns for how long nothing more should be sent to the stream, in ms */
+  #notePace(
+    kinesisStreamName: string,
+    answer: {
+      readonly records: readonly ExportRecord[];
+      readonly results: readonly PutRecordsResult[];
+      readonly failed: readonly number[];
+    },
+  ): number {
+    const { records, results, failed } = answer;
+    const stream = this.#stream(kinesisStreamName);
+    const throttledRecords = failed.filter((index) => results[index]?.ErrorCode === THROTTLED).length;
+    // For the next time; this answer has to do without.
+    if (throttledRecords > 0) void stream.learn();
+    const sentBytes = records.reduce((sum, { data }) => sum + data.length, 0);
+    const failedBytes = failed.reduce((sum, index) => sum + records[index]!.data.length, 0);
+    return stream.pace.note({
+      acceptedRecords: records.length - failed.length,
+      acceptedBytes: sentBytes - failedBytes,
+      throttledRecords,
+      sentBytes,
+      nowMs: this.#clock.monotonicMs(),
+      shards: stream.shards,
+    });
+  }
+
+  #stream(kinesisStreamName: string): KinesisStream {
+    let stream = this.#streams.get(kinesisStreamName);
+    if (stream === undefined) {
+      stream = new KinesisStream(() => this.#client.describe(kinesisStreamName), this.#clock);
+      this.#streams.set(kinesisStreamName, stream);
+    }
+    return stream;
+  }
+
+  #keysOf(partitionKey: string): PartitionKeys {
+    let keys = this.#keys.get(partitionKey);
+    if (keys === undefined) {
+      keys = partitionKeysOf(partitionKey);
+      this.#keys.set(partitionKey, keys);
+    }
+    return keys;
   }
 }
 
+function kinesisOnly(settings: DestinationSettings): KinesisSettings {
+  assert(settings.kind === "kinesis", `a ${settings.kind} batch cannot go to Kinesis`);
+  return settings;
+}
+
 /** Judges a PutRecords answer record by record: a 200 can hold failures. */
-function judge(
-  results: readonly {
-    ErrorCode?: string | undefined;
-    ErrorMessage?: string | undefined;
-    SequenceNumber?: string | undefined;
-  }[],
-  recordCount: number,
-): SendOutcome {
+function judge(results: readonly PutRecordsResult[], recordCount: number): SendOutcome {
   if (results.length !== recordCount) {
     const error = `PutRecords answered for ${results.length} of ${recordCount} records`;
     return { kind: "failed", scope: "endpoint", pace: "backoff", timedOut: false, error };
@@ -103,20 +163,4 @@ function judge(
   });
   if (failed.length > 0) error = `${failed.length} of ${recordCount} records failed, the last with ${error}`;
   return { kind: "answered", failed, error };
-}
-
-/** `count` random UUIDs (version 4), from one draw. */
-function partitionKeys(random: Random, count: number): string[] {
-  const bytes = random.bytes(count * UUID_BYTES);
-  const hex = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
-  const keys: string[] = [];
-  for (let index = 0; index < count; index += 1) {
-    const at = index * UUID_BYTES * 2;
-    const variant = "89ab"[bytes[index * UUID_BYTES + 8]! & 3]!;
-    keys.push(
-      `${hex.slice(at, at + 8)}-${hex.slice(at + 8, at + 12)}-4${hex.slice(at + 13, at + 16)}-` +
-        `${variant}${hex.slice(at + 17, at + 20)}-${hex.slice(at + 20, at + 32)}`,
-    );
-  }
-  return keys;
 }

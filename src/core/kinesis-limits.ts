@@ -1,0 +1,10 @@
+/** What Kinesis Data Streams allow beside the limits of every stream (core/limits.ts). */
+const MIB = 1024 * 1024;
+
+/** Of a stream whose own record limit is above the usual one. */
+export const KINESIS_REQUEST_BYTES_MAX_WITH_LARGE_RECORDS = 10 * MIB;
+export const KINESIS_KEY_CHARACTERS_MAX = 256;
+export const KINESIS_SHARD_RECORDS_PER_S = 1000;
+export const KINESIS_SHARD_BYTES_PER_S = MIB;
+/** Between two questions about one Kinesis stream. */
+export const KINESIS_FACTS_MS_MIN = 60_000;

@@ -1,0 +1,34 @@
+import type { ExportRecord } from "./destination.ts";
+
+/**
+ * The body of a PutRecords request, as the SDK's serializer would make it from the same input (a test compares them). The
+ * SDK walks its schema for every field of every record, which took half of what a request costs.
+ */
+export function putRecordsBody(
+  kinesisStreamName: string,
+  records: readonly ExportRecord[],
+  keys: readonly string[],
+): Buffer {
+  let text = `{"StreamName":${JSON.stringify(kinesisStreamName)},"Records":[`;
+  for (let index = 0; index < records.length; index += 1) {
+    const { data } = records[index]!;
+    const base64 = Buffer.from(data.buffer, data.byteOffset, data.length).toString("base64");
+    const begin = index === 0 ? '{"Data":"' : ',{"Data":"';
+    text += `${begin}${base64}","PartitionKey":${JSON.stringify(keys[index]!)}}`;
+  }
+  return Buffer.from(`${text}]}`);
+}
+
+/** One record's part of a PutRecords answer. */
+export interface PutRecordsResult {
+  readonly ErrorCode?: string;
+  readonly ErrorMessage?: string;
+  readonly SequenceNumber?: string;
+}
+
+/** The `Records` of the answer to a PutRecords request that was not an error. @throws {Error} when it is something else */
+export function putRecordsResults(body: Buffer): readonly PutRecordsResult[] {
+  const answer: unknown = JSON.parse(body.toString());
+  const records = typeof answer === "object" && answer !== null && "Records" in answer ? answer.Records : [];
+  return Array.isArray(records) ? (records as PutRecordsResult[]) : [];
+}
