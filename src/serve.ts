@@ -243,7 +243,7 @@ function startExports(
       authoritiesPath: settings.exportAuthorities,
       httpHeadersPath: settings.exportHttpHeaders,
       httpInward: settings.exportHttpInward,
-      fileDirectories: [],
+      fileDirectories: settings.exportFileDirectories,
     },
     onGap: (streamId, sequence) => parts.engine?.onExportGap(streamId, sequence),
     appendNotice: ({ streamName, payload }) => {

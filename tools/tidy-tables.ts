@@ -116,6 +116,10 @@ export const ownedModules: readonly Ownership[] = [
       "src/net/process-descriptors.ts",
       // The files that clients name in S3 tasks, which are no files of the store.
       "src/export/destinations/s3-input-file.ts",
+      // Directories of the operator's that files are exported to.
+      "src/export/destinations/export-directory.ts",
+      "src/export/destinations/part-state.ts",
+      "src/export/destinations/file.ts",
       "src/config/settings-file.ts",
       // Asks the kernel, not a disk: tables of /proc.
       "src/export/destinations/kernel-send-queue.ts",

@@ -50,6 +50,12 @@ export const exportRows = {
     default: [],
     doc: "What HTTP exports may reach although it is this machine, a private network or http:// without TLS: collector.local, 10.1.0.0/16, [::1]:9000",
   }),
+  exportFileDirectories: row({
+    env: "MILLRACE_EXPORT_FILE_DIRS",
+    kind: listOf({ accepts: "absolute directories separated by commas", matches: /^\/[^,]*$/ }),
+    default: [],
+    doc: "Directories within which exporters to files may write; without any there are none",
+  }),
   s3PartBytesMin: row({
     env: "STREAM_MANAGER_EXPORTER_S3_DESTINATION_MULTIPART_UPLOAD_MIN_PART_SIZE_BYTES",
     kind: integer({ min: S3_PART_BYTES_MIN, max: S3_PART_BYTES_MAX }),

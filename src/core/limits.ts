@@ -292,6 +292,8 @@ export const CURSOR_SYNC_INTERVAL_MS = 1000;
 export const EXPORT_CONNECTION_TIMEOUT_MS = 10_000;
 export const EXPORT_RESPONSE_BYTES_MAX = MIB;
 export const EXPORT_RESPONSE_HEADER_BYTES_MAX = 16 * KIB;
+/** Answers of status 1xx before the one that counts. */
+export const EXPORT_INFORMATION_MAX = 64;
 /** Kept connections in a row that the other side had closed, until that counts as a failure. */
 export const EXPORT_STALE_CONNECTIONS_MAX = 4;
 export const EXPORT_AUTHORITIES_FILE_BYTES_MAX = 4 * MIB;
@@ -325,6 +327,14 @@ export const EXPORT_IN_FLIGHT_MAX = 16;
 export const BATCH_INTERVAL_MS_MIN = 60_000;
 export const FILE_EXPORT_ROTATE_BYTES_DEFAULT = 64 * MIB;
 export const FILE_EXPORT_ROTATE_BYTES_MIN = 4 * KIB;
+export const FILE_EXPORT_BATCH_RECORDS_MAX = 10_000;
+/** Of payloads before base64, and what stands around them. */
+export const FILE_EXPORT_BATCH_BYTES_MAX = 4 * MIB;
+export const FILE_EXPORT_RECORD_OVERHEAD_BYTES = 384;
+/** Numbers that are tried behind a name that is taken. */
+export const FILE_EXPORT_NAME_TRIES_MAX = 1000;
+/** One of two states of a file that grows: the largest unit that a medium writes as one. */
+export const PART_STATE_BYTES = 4 * KIB;
 /** Messages that go out one by one before the position is written and others have their turn. */
 export const HTTP_RAW_RECORDS_MAX = 20;
 export const HTTP_BATCH_RECORDS_MAX = 500;

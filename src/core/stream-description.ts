@@ -101,20 +101,10 @@ export interface LossDescription extends MessageTotals {
 /**
  * `idle`: nothing to send. `sending`. `waiting`: for its batch interval. `backoff`: it failed, or its endpoint did. `throttled`: by
  * a bandwidth cap. `blocked`: better priorities have data, or as many batches as may are on their way. `paused`: by command.
- * `disabled`: by its configuration. `stuck`: its batch has been out for longer than any link explains. `unavailable`: this version
- * cannot send to its kind.
+ * `disabled`: by its configuration. `stuck`: its batch has been out for longer than any link explains.
  */
 export type ExporterStateName =
-  | "idle"
-  | "sending"
-  | "waiting"
-  | "backoff"
-  | "throttled"
-  | "blocked"
-  | "paused"
-  | "disabled"
-  | "stuck"
-  | "unavailable";
+  "idle" | "sending" | "waiting" | "backoff" | "throttled" | "blocked" | "paused" | "disabled" | "stuck";
 
 type ExporterAccountName = LedgerAccount | "exported" | "pending" | "setAside" | "skipped";
 

@@ -94,7 +94,7 @@ function forecastExporter({
   const { messagesPerSecond, bytesPerSecond, batchIntervalMs } = state;
   return {
     disabled,
-    canSend: state.state !== "disabled" && state.state !== "paused" && state.state !== "unavailable",
+    canSend: state.state !== "disabled" && state.state !== "paused",
     pending,
     oldestPendingAgeMs,
     batchIntervalMs,

@@ -194,7 +194,7 @@ export class ExportManager {
       : Math.min(...enabled.map((exporter) => exporter.durablePosition));
   }
 
-  /** Resolves when every message that exporters were told of is settled, but for those disabled or not available. */
+  /** Resolves when every message that exporters were told of is settled, but for those disabled. */
   idle(): Promise<void> {
     return new Promise((resolve) => {
       this.#idleWaiters.push(resolve);

@@ -75,11 +75,6 @@ const batchSizeDefaults: Record<DestinationKind, number> = {
 
 const EXPORTER_ID_BYTES = 16;
 
-/** Whether this version can send to a destination of the kind. */
-export function isAvailable(kind: DestinationKind): boolean {
-  return kind !== "file";
-}
-
 /** What an exporter of a protocol kind sends to; a row a kind. */
 const destinationOf: {
   readonly [K in keyof ExportDefinition]: (
@@ -147,7 +142,8 @@ function exporterSettings(
     startSequence: config.startSequenceNumber ?? 0,
     minSharePercent: options.minSharePercent ?? 0,
     kbitPerSecondMax: options.kbitPerSecondMax,
-    inFlightMax: options.inFlightMax ?? EXPORT_IN_FLIGHT_DEFAULT,
+    // A file grows at one end.
+    inFlightMax: kind === "file" ? 1 : (options.inFlightMax ?? EXPORT_IN_FLIGHT_DEFAULT),
     destination,
     endpoint: endpointOf(destination),
   };

@@ -1,5 +1,5 @@
 import type { ArrivalMarks } from "./arrival-marks.ts";
-import { type ExporterSettings, isAvailable } from "./exporter-settings.ts";
+import type { ExporterSettings } from "./exporter-settings.ts";
 import { Hold, type Held } from "./scheduler.ts";
 
 /** What an exporter does, or waits for. */
@@ -21,8 +21,6 @@ export const ExporterActivity = {
   Disabled: "disabled",
   /** Its batch has been out for longer than any link explains. */
   Stuck: "stuck",
-  /** This version cannot send to a destination of its kind. */
-  Unavailable: "unavailable",
 } as const;
 export type ExporterActivity = (typeof ExporterActivity)[keyof typeof ExporterActivity];
 
@@ -79,10 +77,9 @@ export function pendingAgeMs(
 }
 
 export function activityOf(
-  { destination, disabled, paused }: ExporterSettings,
+  { disabled, paused }: ExporterSettings,
   { inFlight, isStuck, pendingMessages, held }: Standing,
 ): ExporterActivity {
-  if (!isAvailable(destination.kind)) return ExporterActivity.Unavailable;
   if (disabled) return ExporterActivity.Disabled;
   if (paused) return ExporterActivity.Paused;
   if (inFlight) return isStuck ? ExporterActivity.Stuck : ExporterActivity.Sending;

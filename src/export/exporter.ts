@@ -16,7 +16,7 @@ import type { ExporterLedger } from "./exporter-ledger.ts";
 import { ExporterPace } from "./exporter-pace.ts";
 import { activityOf, type ExporterState, pendingAgeMs, type StateTime } from "./exporter-state.ts";
 import { ExporterTraffic } from "./exporter-traffic.ts";
-import { isAvailable, type ExporterSettings } from "./exporter-settings.ts";
+import type { ExporterSettings } from "./exporter-settings.ts";
 import { liveAccount } from "./live-account.ts";
 import type { Held, SchedulerExporter } from "./scheduler.ts";
 
@@ -56,9 +56,7 @@ export class Exporter {
     this.#isMoveDue = this.#cursor.startSequence !== settings.startSequence;
     this.#file = new CursorFileKnowledge(this.#cursor, { isStored: stored !== undefined });
     this.#lastAttemptTimeMs = this.#cursor.lastAcceptedTimeMs;
-    this.#errorMessage = isAvailable(settings.destination.kind)
-      ? ""
-      : `destination ${settings.destination.kind} is not available in this version`;
+    this.#errorMessage = "";
   }
 
   get settings(): ExporterSettings {
@@ -148,7 +146,7 @@ export class Exporter {
   }
 
   get canSend(): boolean {
-    return !this.#settings.disabled && !this.#settings.paused && isAvailable(this.#settings.destination.kind);
+    return !this.#settings.disabled && !this.#settings.paused;
   }
 
   /** Whether a task has to look at the position that sends nothing: it follows a start, or a lost task may have moved it. */

@@ -3,7 +3,7 @@ import { readdirSync, statSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { setTimeout as after } from "node:timers/promises";
-import { emptyExportDefinition, Persistence } from "../../src/core/stream-definition.ts";
+import { Persistence } from "../../src/core/stream-definition.ts";
 import { LossReason } from "../../src/core/stream-ledger.ts";
 import type { ExportManager } from "../../src/export/export-manager.ts";
 import { ExportPool, type TaskPool } from "../../src/export/export-pool.ts";
@@ -268,31 +268,6 @@ test("ExportManager exports a Memory stream from shared memory without a file", 
   await manager.idle();
   assert.deepEqual(bench.server.storedIn("target"), numbered(1800));
   assert.throws(() => readdirSync(directory), /ENOENT/);
-});
-
-test("ExportManager says that a destination is not available and counts nothing for it", async (t) => {
-  const bench = await ExportBench.start(t);
-  const manager = bench.manager();
-  const exportDefinition = {
-    ...emptyExportDefinition,
-    http: [{ identifier: "h", uri: "http://127.0.0.1:1" }],
-  };
-  const definition = definitionWith([], { exportDefinition });
-  manager.addStream({
-    streamId: "s",
-    name: "s",
-    directory: path.join(bench.directory, "s"),
-    definition,
-    options: streamOptionsDefault,
-    drops: () => [],
-  });
-  const end = { syncedEndSequence: 10, syncedEndPayloadOffset: 50, nextSequence: 12, nextPayloadOffset: 70 };
-  manager.onProgress("s", { oldestSequence: 0, oldestPayloadOffset: 0, ...end });
-  await manager.idle();
-  const status = statusOf(manager);
-  assert.equal(status.errorMessage, "destination http is not available in this version");
-  assert.equal(status.exportedMessagesCount, 0);
-  assert.equal(status.lastExportedSequenceNumber, -1);
 });
 
 test("ExportManager waits for the batch in flight when a stream is removed, and sends nothing after", async (t) => {

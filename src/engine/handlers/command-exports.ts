@@ -41,7 +41,7 @@ function runCommand(
   return able.map((one) => one.identifier);
 }
 
-const cannotSend: ReadonlySet<string> = new Set(["paused", "disabled", "unavailable"]);
+const cannotSend: ReadonlySet<string> = new Set(["paused", "disabled"]);
 
 /** @throws {MillraceError} INVALID_REQUEST */
 function parseCommand(document: string): ExportCommand {

@@ -7,6 +7,7 @@ import {
 import { request as httpsRequest } from "node:https";
 import { systemCode } from "../../core/errors.ts";
 import {
+  EXPORT_INFORMATION_MAX,
   EXPORT_RESPONSE_BYTES_MAX,
   EXPORT_RESPONSE_HEADER_BYTES_MAX,
   EXPORT_STALE_CONNECTIONS_MAX,
@@ -71,6 +72,12 @@ function postOnce({ url, options, headers, body, connectionTimeoutMs }: PostRequ
       });
       response.on("error", end);
       response.on("close", () => end());
+    });
+    let promises = 0;
+    request.on("information", () => {
+      promises += 1;
+      if (promises <= EXPORT_INFORMATION_MAX) return;
+      request.destroy(new Error(`more than ${EXPORT_INFORMATION_MAX} answers that are none yet (1xx)`));
     });
     boundConnecting(request, { isTls: url.protocol === "https:", timeoutMs: connectionTimeoutMs });
     request.end(body);

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { lookup as systemLookup } from "node:dns";
 import { isIP } from "node:net";
 import { networkInterfaces } from "node:os";
 import { type AddressRule, isInward, isNamed, parseAddressRule } from "../../core/address-rules.ts";
@@ -58,6 +59,8 @@ export interface HttpOptions {
   readonly environment: Pick<DestinationEnvironment, "authoritiesPath" | "httpHeadersPath" | "httpInward">;
   readonly clock?: Clock;
   readonly progressMsMax?: number;
+  /** The system's, by default. */
+  readonly lookup?: typeof systemLookup;
   /** Addresses of this machine; those it has, by default. */
   readonly ownAddresses?: () => readonly string[];
 }
@@ -133,7 +136,11 @@ export class HttpDestination implements Destination {
         url,
         options: {
           agent: protocol === "https:" ? this.#agents.https : this.#agents.http,
-          lookup: filteredLookup(guard.isAllowed, () => new InwardAddress(guard.reason)),
+          lookup: filteredLookup(
+            guard.isAllowed,
+            () => new InwardAddress(guard.reason),
+            this.#options.lookup,
+          ),
         },
         headers: { ...headersFor(this.#readHeaders(), origin), ...headers },
         body,

@@ -1,5 +1,4 @@
 import type { Clock } from "../../core/clock.ts";
-import { MillraceError } from "../../core/errors.ts";
 import type { Random } from "../../core/random.ts";
 import type { DestinationKind } from "../../core/stream-definition.ts";
 import type { Storage } from "../../log/storage.ts";
@@ -25,6 +24,10 @@ export async function loadDestination(kind: DestinationKind, options: LoadOption
       const { S3Destination } = await import("./s3.ts");
       return S3Destination.load(options);
     }
+    case "file": {
+      const { FileDestination } = await import("./file.ts");
+      return new FileDestination(options);
+    }
     case "http": {
       const { HttpDestination } = await import("./http.ts");
       return new HttpDestination(options);
@@ -37,10 +40,5 @@ export async function loadDestination(kind: DestinationKind, options: LoadOption
       const { IotSiteWiseDestination } = await import("./iot-sitewise.ts");
       return IotSiteWiseDestination.load(options);
     }
-    case "file":
-      throw new MillraceError(
-        "INVALID_REQUEST",
-        `Cannot export: destination ${kind} is not available in this version`,
-      );
   }
 }

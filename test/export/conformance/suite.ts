@@ -19,15 +19,14 @@ const COUNT = 240;
 export function testDestination(destination: DestinationUnderTest): void {
   const { name, batchSize, keepsOrder, isRemote, hasTls } = destination;
 
-  const plain = async (t: TestContext): Promise<{ counterpart: Counterpart; run: ExportRun }> => {
-    const counterpart = await destination.start(t, { tls: undefined });
-    const run = await ExportRun.start(t, { destination, counterpart, port: counterpart.port });
-    return { counterpart, run };
-  };
+  const start = (t: TestContext): Promise<Counterpart> => destination.start(t, { tls: undefined });
+  const runTo = (t: TestContext, counterpart: Counterpart): Promise<ExportRun> =>
+    ExportRun.start(t, { destination, counterpart, port: counterpart.port });
 
   describe(`export to ${name}`, () => {
     it("delivers every message once, and in order where it promises one", { timeout }, async (t) => {
-      const { counterpart, run } = await plain(t);
+      const counterpart = await start(t);
+      const run = await runTo(t, counterpart);
       for (let from = 0; from < COUNT; from += 60) await run.append(from, from + 60);
       await run.drain();
       const arrived = await counterpart.arrived();
@@ -36,11 +35,12 @@ export function testDestination(destination: DestinationUnderTest): void {
     });
 
     it("sends again what failed of a batch, and nothing else of it", { timeout }, async (t) => {
-      const { counterpart, run } = await plain(t);
+      const counterpart = await start(t);
       if (counterpart.failSome === undefined) {
         t.skip("it takes a batch as a whole or not at all");
         return;
       }
+      const run = await runTo(t, counterpart);
       counterpart.failSome(3);
       await run.append(0, COUNT);
       await run.drain();
@@ -51,11 +51,12 @@ export function testDestination(destination: DestinationUnderTest): void {
     });
 
     it("sets a message aside that is refused for ever, and delivers the others", { timeout }, async (t) => {
-      const { counterpart, run } = await plain(t);
+      const counterpart = await start(t);
       if (counterpart.badPayload === undefined) {
         t.skip("it refuses no message");
         return;
       }
+      const run = await runTo(t, counterpart);
       await run.append(0, 30);
       await run.appendBad(30);
       await run.append(31, 60);
@@ -66,7 +67,8 @@ export function testDestination(destination: DestinationUnderTest): void {
     });
 
     it("loses nothing to kill -9, and repeats one batch at most", { timeout }, async (t) => {
-      const { counterpart, run } = await plain(t);
+      const counterpart = await start(t);
+      const run = await runTo(t, counterpart);
       const kills = 2;
       for (let kill = 0; kill < kills; kill += 1) {
         counterpart.holdAfter?.(2);
@@ -90,11 +92,12 @@ export function testDestination(destination: DestinationUnderTest): void {
     });
 
     it("waits when it is told to slow down, says so, and delivers all", { timeout }, async (t) => {
-      const { counterpart, run } = await plain(t);
+      const counterpart = await start(t);
       if (counterpart.throttle === undefined) {
         t.skip("nothing tells it to slow down");
         return;
       }
+      const run = await runTo(t, counterpart);
       counterpart.throttle(4);
       await run.append(0, COUNT);
       await run.untilError();
@@ -106,7 +109,8 @@ export function testDestination(destination: DestinationUnderTest): void {
     });
 
     it("waits for a counterpart that is not there, and goes on where it was", { timeout }, async (t) => {
-      const { counterpart, run } = await plain(t);
+      const counterpart = await start(t);
+      const run = await runTo(t, counterpart);
       await run.append(0, 50);
       await run.drain();
       await counterpart.goDown();
