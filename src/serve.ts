@@ -13,6 +13,8 @@ import { degradations } from "./engine/degradation.ts";
 import { engineSamples } from "./engine/engine-samples.ts";
 import { appendInternally } from "./engine/internal-append.ts";
 import { exportedEnd } from "./export/cursor-file.ts";
+import { readAuthorities } from "./export/destinations/certificate-authorities.ts";
+import { readHeadersFile } from "./export/destinations/http-headers.ts";
 import { ExportManager } from "./export/export-manager.ts";
 import type { IotCredentialSettings } from "./export/worker-settings.ts";
 import { Ballast, ballastPath, withBallast } from "./log/ballast.ts";
@@ -225,6 +227,7 @@ function startExports(
   environment: Environment,
   { logger, parts }: { logger: Logger; parts: Parts },
 ): ExportManager {
+  checkExportFiles(settings);
   return new ExportManager({
     clock: systemClock,
     random: systemRandom,
@@ -263,6 +266,12 @@ function iotCredentialsOf(settings: Settings): IotCredentialSettings | undefined
   const { iotAuthorities: authorities, iotThingName: thingName } = settings;
   if (!(endpoint && roleAlias && certificate && key)) return undefined;
   return { endpoint, roleAlias, certificate, key, authorities, thingName };
+}
+
+/** What export workers will read: the start says what cannot be used, and not the first export. @throws {MillraceError} INVALID_SETTING */
+function checkExportFiles({ exportAuthorities, exportHttpHeaders }: Settings): void {
+  if (exportAuthorities !== undefined) readAuthorities(exportAuthorities);
+  if (exportHttpHeaders !== undefined) readHeadersFile(exportHttpHeaders);
 }
 
 function startWorkers(
