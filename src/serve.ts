@@ -4,6 +4,7 @@ import type { Settings } from "./config/schema.ts";
 import { assert } from "./core/assert.ts";
 import { systemClock } from "./core/clock.ts";
 import { asMillraceError } from "./core/errors.ts";
+import { parseExportMap } from "./core/export-map.ts";
 import { FRAME_OVERHEAD_BYTES_MAX } from "./core/limits.ts";
 import { systemRandom } from "./core/random.ts";
 import { systemTimers } from "./core/timers.ts";
@@ -254,6 +255,7 @@ function startExports(
       assert(engine !== undefined, "nothing is exported before there is an engine");
       return appendInternally(engine, streamName, Buffer.from(payload));
     },
+    exportMap: parseExportMap(settings.exportMap),
     // What the AWS SDK's own chain reads; without the last it warns of this version of Node.js in every thread.
     environment: { ...environment, AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true" },
   });

@@ -1,3 +1,4 @@
+import { EXPORT_MAP_FORM } from "../core/export-map.ts";
 import { parseAddressRule } from "../core/address-rules.ts";
 import {
   EXPORT_BANDWIDTH_KBIT_PER_S_MAX,
@@ -68,6 +69,12 @@ export const exportRows = {
     kind: listOf({ accepts: "absolute directories separated by commas", matches: /^\/[^,]*$/ }),
     default: [],
     doc: "Directories that the files of S3 tasks may be in, and in their subdirectories; no other file is read, so none without them",
+  }),
+  exportMap: row({
+    env: "MILLRACE_EXPORT_MAP",
+    kind: listOf({ accepts: EXPORT_MAP_FORM, matches: /^[^,]+$/ }),
+    default: [],
+    doc: "Sends exporters to IoT Analytics, which AWS ended, somewhere else, whatever their definition says",
   }),
   iotCredentialsEndpoint: optionalRow({
     env: "MILLRACE_AWS_IOT_CREDENTIALS_ENDPOINT",

@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { MillraceError } from "../core/errors.ts";
+import { parseExportMap } from "../core/export-map.ts";
 import { fileKeyOf, flagOf, rowOf, settingKeys, type SettingKey, type Settings } from "./schema.ts";
 import type { Machine } from "./setting-row.ts";
 import type { SettingsFile } from "./settings-file.ts";
@@ -76,6 +77,7 @@ function check(key: SettingKey, { source, value }: Given): unknown {
 /** Rules between settings. */
 function checkTogether(settings: Settings): void {
   checkIotCredentials(settings);
+  parseExportMap(settings.exportMap);
   const { host, authenticate, unauthenticatedNetwork, tlsCertificate, tlsKey } = settings;
   if ((tlsCertificate === undefined) !== (tlsKey === undefined)) {
     const [given, missing] =

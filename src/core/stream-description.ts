@@ -141,6 +141,8 @@ export interface ExporterDescription extends Readonly<Record<ExporterAccountName
   readonly lastExportTimeMs: number;
   /** Of the last attempt; empty when it succeeded. */
   readonly errorMessage: string;
+  /** Something to be known of it that is no error: its service has ended, or it is sent elsewhere by a setting. */
+  readonly notice?: string;
   readonly appended: MessageTotals;
   readonly rewound: MessageTotals;
   /** What did not reach the destination, oldest first; only the newest ranges are kept. */

@@ -27,6 +27,7 @@ export function describeExporter(
     durablePosition,
     lastExportTimeMs,
     errorMessage,
+    ...(ledger.notice !== "" && { notice: ledger.notice }),
     appended,
     rewound,
     pending,

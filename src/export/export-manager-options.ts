@@ -1,4 +1,5 @@
 import type { Clock } from "../core/clock.ts";
+import type { ExportMapRule } from "../core/export-map.ts";
 import type { Random } from "../core/random.ts";
 import type { Timers } from "../core/timers.ts";
 import type { Storage } from "../log/storage.ts";
@@ -21,6 +22,8 @@ export interface ExportManagerOptions {
   readonly logger: Logger;
   /** What destinations take from this machine's settings. */
   readonly destinations?: DestinationEnvironment;
+  /** MILLRACE_EXPORT_MAP */
+  readonly exportMap?: readonly ExportMapRule[];
   /** Of the export workers, for SDKs that read their configuration from it; this process's own by default. */
   readonly environment?: Readonly<Record<string, string | undefined>> | undefined;
   readonly timers?: Timers;

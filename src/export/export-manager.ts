@@ -22,7 +22,7 @@ import type { ExportProgress } from "./live-account.ts";
 import { segmentsFrom } from "./memory-segments.ts";
 import { noteProgress, type ExportSource, type SourceState } from "./export-source.ts";
 import { NoticeKeeper } from "./notice-keeper.ts";
-import { logOutcome } from "./outcome-log.ts";
+import { logMapped, logOutcome } from "./outcome-log.ts";
 import { RunningWork, settledWithin } from "./running-work.ts";
 import type { Schedule } from "./scheduler.ts";
 import { StuckWatch } from "./stuck-watch.ts";
@@ -76,7 +76,7 @@ export class ExportManager {
     const stream = { streamId, name, directory, isMemory, drops, ...places };
     const source: SourceState = { stream, memory, exporters: [], arrivals: undefined };
     this.#sources.set(streamId, source);
-    const settings = exporterSettingsOf(definition, options);
+    const settings = exporterSettingsOf(definition, options, this.#options.exportMap);
     source.exporters = settings.map((one) => {
       // What a Memory stream held is gone after a restart, so a position in it means nothing.
       const { exporterId } = one;
@@ -102,7 +102,7 @@ export class ExportManager {
   ): void {
     const source = this.#source(streamId);
     const before = new Map(source.exporters.map((exporter) => [exporter.settings.exporterId, exporter]));
-    source.exporters = exporterSettingsOf(definition, options).map((settings) => {
+    source.exporters = exporterSettingsOf(definition, options, this.#options.exportMap).map((settings) => {
       const kept = before.get(settings.exporterId);
       // Whatever a file holds belonged to another exporter of that name.
       if (kept === undefined) return this.#addNew(source.stream, settings);
@@ -222,6 +222,7 @@ export class ExportManager {
   ): Exporter {
     const exporter = new Exporter(stream, settings, stored);
     this.#exporters.set(exporter.key, exporter);
+    logMapped(this.#options.logger, stream, settings);
     return exporter;
   }
 

@@ -15,5 +15,7 @@ export interface ExporterLedger extends LiveAccount {
   /** The cursor stands above the end of the log by so many messages: the log lost some that were exported. */
   readonly aheadOfLogMessages: number;
   readonly errorMessage: string;
+  /** Something to be known of it that is no error; empty for nothing. */
+  readonly notice: string;
   readonly inFlight: boolean;
 }

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { ExportMapRule } from "../core/export-map.ts";
 import type { ExporterOptions } from "../core/exporter-options.ts";
 import { EXPORT_IN_FLIGHT_DEFAULT, HTTP_RAW_RECORDS_MAX } from "../core/limits.ts";
 import {
@@ -12,6 +13,7 @@ import {
   StatusLevel,
 } from "../core/stream-definition.ts";
 import type { StreamOptions } from "../core/stream-options.ts";
+import { mapAnalytics } from "./mapped-destination.ts";
 
 /** Where an exporter sends to. A plain object: it crosses to the export workers with each task. */
 export type DestinationSettings =
@@ -56,6 +58,10 @@ export interface ExporterSettings {
   readonly minSharePercent: number;
   readonly kbitPerSecondMax: number | undefined;
   readonly inFlightMax: number;
+  /** As configured; `destination` is of another where the settings map it to one. */
+  readonly kind: DestinationKind;
+  /** Something to be known of it that is no error. */
+  readonly notice?: string;
   readonly destination: DestinationSettings;
   /** Exporters of one endpoint share its backoff. */
   readonly endpoint: string;
@@ -108,18 +114,25 @@ const S3_THRESHOLD_BYTES_DEFAULT = 5 * 1024 * 1024;
 export function exporterSettingsOf(
   definition: Pick<StreamDefinition, "exportDefinition">,
   { exporters: optionsOf = {}, files = [] }: Pick<StreamOptions, "exporters" | "files">,
+  exportMap: readonly ExportMapRule[] = [],
 ): ExporterSettings[] {
   const ofKind = <K extends keyof ExportDefinition>(kind: K): ExporterSettings[] =>
     definition.exportDefinition[kind].map((config: ExportDefinition[K][number]) => {
       const options = optionsOf[config.identifier] ?? {};
-      return exporterSettings(config, options, destinationOf[kind](config, options));
+      const destination = destinationOf[kind](config, options);
+      const { partitionKey = "random" } = options;
+      const mapped =
+        destination.kind === "iotAnalytics"
+          ? mapAnalytics(destination.iotChannel, { exportMap, partitionKey })
+          : {};
+      return exporterSettings(config, options, { kind, destination, ...mapped });
     });
   return [
     ...destinationKinds.flatMap((kind) => ofKind(kind)),
     ...files.map((config) => {
       const { directory, format, gzip, rotateBytes, rotateMillis: rotateMs } = config;
       const destination = { kind: "file", directory, format, gzip, rotateBytes, rotateMs } as const;
-      return exporterSettings(config, optionsOf[config.identifier] ?? {}, destination);
+      return exporterSettings(config, optionsOf[config.identifier] ?? {}, { kind: "file", destination });
     }),
   ];
 }
@@ -127,9 +140,8 @@ export function exporterSettingsOf(
 function exporterSettings(
   config: ExportConfigBase & BatchingExportConfig,
   options: ExporterOptions,
-  destination: DestinationSettings,
+  { kind, destination, notice }: Pick<ExporterSettings, "kind" | "destination" | "notice">,
 ): ExporterSettings {
-  const { kind } = destination;
   const batchIntervalMs = options.batchIntervalMillis ?? config.batchIntervalMillis;
   return {
     exporterId: exporterIdOf(kind, config.identifier),
@@ -143,7 +155,9 @@ function exporterSettings(
     minSharePercent: options.minSharePercent ?? 0,
     kbitPerSecondMax: options.kbitPerSecondMax,
     // A file grows at one end.
-    inFlightMax: kind === "file" ? 1 : (options.inFlightMax ?? EXPORT_IN_FLIGHT_DEFAULT),
+    inFlightMax: destination.kind === "file" ? 1 : (options.inFlightMax ?? EXPORT_IN_FLIGHT_DEFAULT),
+    kind,
+    ...(notice === undefined ? {} : { notice }),
     destination,
     endpoint: endpointOf(destination),
   };

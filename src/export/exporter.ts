@@ -367,14 +367,13 @@ export class Exporter {
 
   ledger(wallMs: number): ExporterLedger {
     const { streamId, name, next } = this.stream;
-    const { kind } = this.#settings.destination;
-    const { exporterId, identifier, priority, disabled } = this.#settings;
+    const { exporterId, identifier, kind, priority, disabled, notice = "" } = this.#settings;
     const { position } = this.#cursor;
     const oldest = this.#inDoubtFrom ?? this.#flight?.oldest ?? this.stream.oldest;
     return {
       streamId,
       streamName: name,
-      ...{ exporterId, identifier, kind, priority, disabled, position },
+      ...{ exporterId, identifier, kind, priority, disabled, position, notice },
       durablePosition: this.durablePosition,
       ...liveAccount({
         cursor: this.#cursor,

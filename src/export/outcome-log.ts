@@ -2,6 +2,7 @@ import { EventName } from "../observe/events.ts";
 import type { Logger } from "../observe/logger.ts";
 import type { BatchResult } from "./export-channel.ts";
 import type { Exporter } from "./exporter.ts";
+import type { ExporterSettings } from "./exporter-settings.ts";
 
 /** Tells how a batch ended. An error that lasts is told once, and its end too; `before` is the error that there was. */
 export function logOutcome(
@@ -19,4 +20,18 @@ export function logOutcome(
   } else if (errorMessage !== "" && errorMessage !== before) {
     logger.warn(EventName.ExportFailed, { ...fields, reason: errorMessage });
   } else if (errorMessage === "" && before !== "") logger.info(EventName.ExportRestored, fields);
+}
+
+/** Says once of an exporter that begins where it does not send to, or that nobody is there. */
+export function logMapped(
+  logger: Logger,
+  { name: stream }: { readonly name: string },
+  { identifier: exporter, destination, notice }: ExporterSettings,
+): void {
+  if (notice === undefined) return;
+  if (destination.kind === "iotAnalytics") {
+    logger.warn(EventName.ExportServiceEnded, { stream, exporter, reason: notice });
+  } else {
+    logger.info(EventName.ExportMapped, { stream, exporter, destination: destination.kind, reason: notice });
+  }
 }

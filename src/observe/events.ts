@@ -47,6 +47,8 @@ export const EventName = {
   WorkerStarted: "worker.started",
   WorkerDied: "worker.died",
   ExportStarted: "export.started",
+  ExportMapped: "export.mapped",
+  ExportServiceEnded: "export.service-ended",
   ExportFailed: "export.failed",
   ExportRestored: "export.restored",
   ExportSetAside: "export.set-aside",

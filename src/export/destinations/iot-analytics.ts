@@ -1,5 +1,6 @@
 import type { BatchPutMessageCommand, IoTAnalyticsClient } from "@aws-sdk/client-iotanalytics";
 import { assert } from "../../core/assert.ts";
+import { ANALYTICS_ENDED } from "../../core/export-map.ts";
 import {
   IOT_ANALYTICS_MESSAGE_BYTES_MAX,
   IOT_ANALYTICS_MESSAGE_ID_LENGTH_MAX,
@@ -76,7 +77,11 @@ export class IotAnalyticsDestination implements Destination {
       return judge(ids, errors);
     } catch (error) {
       const missing = `export channel ${iotChannel} doesn't exist`;
-      return classifyAwsError(error, { service: "IoT Analytics", missing });
+      const failure = classifyAwsError(error, { service: "IoT Analytics", missing });
+      // Whoever reads of failures without end should learn why there is none.
+      return failure.kind === "failed"
+        ? { ...failure, error: `${failure.error} (${ANALYTICS_ENDED})` }
+        : failure;
     }
   }
 

@@ -117,6 +117,7 @@ test("IotAnalyticsDestination judges message by message", async (t) => {
   });
 });
 
+const ENDED = " (AWS ended IoT Analytics on 2025-12-15)";
 const failed = { kind: "failed", timedOut: false } as const;
 const rows: readonly { readonly name: string; readonly answer: ModelAnswer; readonly expected: object }[] = [
   ...["InternalFailureException", "ServiceUnavailableException", "ThrottlingException"].map((type) => ({
@@ -137,7 +138,7 @@ const rows: readonly { readonly name: string; readonly answer: ModelAnswer; read
   {
     name: "ResourceNotFoundException",
     answer: { kind: "error", type: "ResourceNotFoundException" },
-    expected: { ...failed, scope: "exporter", error: "export channel readings doesn't exist" },
+    expected: { ...failed, scope: "exporter", error: `export channel readings doesn't exist${ENDED}` },
   },
   {
     name: "InvalidRequestException",
@@ -147,7 +148,7 @@ const rows: readonly { readonly name: string; readonly answer: ModelAnswer; read
   {
     name: "a bare 400 from something in between",
     answer: { kind: "error", status: 400 },
-    expected: { ...failed, scope: "endpoint", error: "status 400 without an error of IoT Analytics" },
+    expected: { ...failed, scope: "endpoint", error: `status 400 without an error of IoT Analytics${ENDED}` },
   },
   {
     name: "a bare 502",
