@@ -125,6 +125,8 @@ export interface ExporterDescription extends Readonly<Record<ExporterAccountName
   readonly lastSuccessTimeMs?: number;
   /** Since the engine began; kept when it succeeds again. */
   readonly lastError?: { readonly text: string; readonly timeMs: number };
+  /** Sent another way than its options ask, since the engine began: with a random partition key. Not there while there are none. */
+  readonly fallbackMessages?: number;
   /** Accepted of late, as `appendRate`. */
   readonly exportRate: MessageRate;
   /**

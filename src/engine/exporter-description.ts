@@ -11,6 +11,7 @@ export function describeExporter(
   const { identifier, disabled, position, durablePosition, errorMessage } = ledger;
   const { appended, rewound, pending, accounts, losses } = ledger;
   const { nextTryTimeMs, lastSuccessTimeMs, lastError, messagesPerSecond, bytesPerSecond } = state;
+  const { fallbackMessages = 0 } = state;
   return {
     identifier,
     kind: ledger.kind as DestinationKind,
@@ -20,6 +21,7 @@ export function describeExporter(
     ...(nextTryTimeMs !== undefined && { nextTryTimeMs }),
     ...(lastSuccessTimeMs !== undefined && { lastSuccessTimeMs }),
     ...(lastError !== undefined && { lastError }),
+    ...(fallbackMessages > 0 && { fallbackMessages }),
     exportRate: { messagesPerSecond, bytesPerSecond },
     ...(oldestPendingAgeMs !== undefined && { oldestPendingAgeMs: Math.round(oldestPendingAgeMs) }),
     forecast: { lossInMs: lossInMs ?? null, drainedInMs: drainedInMs ?? null },

@@ -46,6 +46,8 @@ export interface ExporterState {
   readonly messagesPerSecond: number;
   /** Payload bytes. */
   readonly bytesPerSecond: number;
+  /** Sent another way than its options ask, since this process started: with a random partition key, say. */
+  readonly fallbackMessages?: number;
 }
 
 /** The moment of which a state tells. */

@@ -12,6 +12,7 @@ export class ExporterTraffic {
   /** As its last batch had them: a destination may encode what it sends, and records have an overhead. */
   #bodyPerCounted = 1;
   #countedPerPayload = 1;
+  #fallbackMessages = 0;
   #messages: RateMeter | undefined;
   #payloadBytes: RateMeter | undefined;
 
@@ -61,13 +62,20 @@ export class ExporterTraffic {
       this.#countedPerPayload = countedBytes / payloadBytes;
     }
     if (outcome.kind !== "sent") return;
+    this.#fallbackMessages += outcome.fallbackCount ?? 0;
     (this.#messages ??= new RateMeter(nowMs)).add(outcome.acceptedMessages, nowMs);
     (this.#payloadBytes ??= new RateMeter(nowMs)).add(outcome.acceptedBytes, nowMs);
   }
 
   /** Messages and payload bytes accepted in a second, of late. */
-  rates(nowMs: number): { readonly messagesPerSecond: number; readonly bytesPerSecond: number } {
+  rates(nowMs: number): {
+    readonly messagesPerSecond: number;
+    readonly bytesPerSecond: number;
+    /** Sent another way than the exporter's options ask, since this process started. */
+    readonly fallbackMessages: number;
+  } {
     return {
+      fallbackMessages: this.#fallbackMessages,
       messagesPerSecond: this.#messages?.perSecond(nowMs) ?? 0,
       bytesPerSecond: this.#payloadBytes?.perSecond(nowMs) ?? 0,
     };

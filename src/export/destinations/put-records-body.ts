@@ -9,14 +9,23 @@ export function putRecordsBody(
   records: readonly ExportRecord[],
   keys: readonly string[],
 ): Buffer {
-  let text = `{"StreamName":${JSON.stringify(kinesisStreamName)},"Records":[`;
+  const pieces = [`{"StreamName":${asciiJson(kinesisStreamName)},"Records":[`];
   for (let index = 0; index < records.length; index += 1) {
     const { data } = records[index]!;
     const base64 = Buffer.from(data.buffer, data.byteOffset, data.length).toString("base64");
     const begin = index === 0 ? '{"Data":"' : ',{"Data":"';
-    text += `${begin}${base64}","PartitionKey":${JSON.stringify(keys[index]!)}}`;
+    pieces.push(begin, base64, '","PartitionKey":', asciiJson(keys[index]!), "}");
   }
-  return Buffer.from(`${text}]}`);
+  pieces.push("]}");
+  // Joined and in one byte a character: text that grows piece by piece, as UTF-8, took four times as long.
+  return Buffer.from(pieces.join(""), "latin1");
+}
+
+const NOT_ASCII = /[^\0-\x7f]/g;
+
+function asciiJson(text: string): string {
+  const json = JSON.stringify(text);
+  return json.replace(NOT_ASCII, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** One record's part of a PutRecords answer. */

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { createServer, type AddressInfo } from "node:net";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import {
@@ -14,20 +13,12 @@ import { NodeHttpHandler } from "@smithy/node-http-handler";
 import { systemRandom } from "../../../src/core/random.ts";
 import { KinesisDestination } from "../../../src/export/destinations/kinesis.ts";
 import { numbered, useKinesisEndpoint } from "../../support/export-bench.ts";
+import { freePort } from "../../support/free-port.ts";
 
 const root = path.join(import.meta.dirname, "..", "..", "..", "..");
 const packageDirectory = path.join(root, "node_modules", "kinesis-local");
 let emulator: ChildProcess;
 let client: KinesisClient;
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 before(async () => {
   const [plainPort, tlsPort] = [await freePort(), await freePort()];
