@@ -7,6 +7,7 @@ import {
 import type { StoredDefinition } from "../stream/definition-file.ts";
 import { assertOpen } from "./catalog.ts";
 import type { EngineContext } from "./engine-context.ts";
+import { checkExporterUris } from "./exporter-uri-check.ts";
 import { tellRelease } from "./export-release.ts";
 import type { StreamEntry } from "./stream-entry.ts";
 
@@ -25,6 +26,7 @@ export function changeStream(
     assertOpen(entry);
     const change = next(entry);
     checkChange(entry, change.definition);
+    checkExporterUris(change.definition, entry.definition);
     // Asking again for what is there already must not wear out a flash memory.
     if (entry.isDefinitionInDoubt !== true && isSame(entry, change)) return;
     const { slot, workerIndex } = entry;

@@ -3,17 +3,19 @@ import type { StoredDefinition } from "../stream/definition-file.ts";
 import { newStreamDirectory } from "../stream/store-directory.ts";
 import { inTime } from "./answer-deadline.ts";
 import type { EngineContext } from "./engine-context.ts";
+import { checkExporterUris } from "./exporter-uri-check.ts";
 import { type StreamEntry, newStreamEntry } from "./stream-entry.ts";
 
 /**
  * Makes a stream. Resolves when definition and options are durable; either both are, or there is no stream.
- * @throws {MillraceError} STREAM_EXISTS, STREAM_LIMIT and others
+ * @throws {MillraceError} STREAM_EXISTS, STREAM_LIMIT, INVALID_REQUEST for a uri with a password, and others
  */
 export async function createStream(
   engine: EngineContext,
   { definition, options }: StoredDefinition,
 ): Promise<void> {
   engine.catalog.assertFree(definition.name);
+  checkExporterUris(definition);
   const workerIndex = engine.workers.place();
   const place = newStreamDirectory(engine.random, engine.storeDirectory);
   const slot = engine.workers.nextSlot(workerIndex);

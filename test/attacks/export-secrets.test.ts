@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, it } from "node:test";
 import { setTimeout as after } from "node:timers/promises";
+import { inspect } from "node:util";
 import { MillraceClient } from "../../src/client/millrace-client.ts";
 import { StrategyOnFull } from "../../src/core/stream-definition.ts";
 import { EngineProcess, temporaryDirectory } from "../support/engine-process.ts";
@@ -38,7 +39,6 @@ describe("secrets", () => {
     t.after(() => client.close());
     const uris = [
       `${target.origin}/${CANARY}-path?key=${CANARY}-query`,
-      `http://user:${CANARY}-password@127.0.0.1:9/`,
       `https://127.0.0.2:9/${CANARY}-path`,
       `http://user:${CANARY}-password@[`,
     ];
@@ -50,6 +50,20 @@ describe("secrets", () => {
     });
     await client.appendMessage("exported", Buffer.from(`${CANARY}-payload`));
     const shown: string[] = [];
+    const withPassword = [{ identifier: "h0", uri: `http://user:${CANARY}-password@127.0.0.1:9/` }];
+    for (const name of ["exported", "another"]) {
+      const definition = {
+        name,
+        strategyOnFull: StrategyOnFull.RejectNewData,
+        exportDefinition: { http: withPassword },
+      };
+      const refused =
+        name === "another" ? client.createMessageStream(definition) : client.updateMessageStream(definition);
+      await assert.rejects(refused, (thrown: Error) => {
+        shown.push(inspect(thrown));
+        return /"h0": its uri holds a user name or password/.test(thrown.message);
+      });
+    }
     for (let isTold = false; !isTold;) {
       const { exporters } = await client.describeStream("exported");
       isTold = exporters.every(({ errorMessage }) => errorMessage !== "") && target.requests.length > 1;
