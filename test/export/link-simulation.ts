@@ -65,10 +65,13 @@ export class LinkSimulation implements TaskPool, Timers {
   readonly requests: SimRequest[] = [];
   /** What becomes of the next task at once, without the link; undefined where the link takes it. */
   outage: ((task: BatchTask) => SendFailure | "never" | undefined) | undefined;
+  /** Of the messages of each request, refused for now. */
+  throttledPart = 0;
   attempts = 0;
   readonly #options: LinkOptions;
   readonly #streams = new Map<string, SimStream>();
   readonly #events = new Set<SimEvent>();
+  readonly #timers = new Set<SimEvent>();
   #flows: { readonly request: SimRequest; readonly done: () => void }[] = [];
   #flowedAtMs = 0;
   /** When the next of them is through. */
@@ -130,15 +133,30 @@ export class LinkSimulation implements TaskPool, Timers {
     });
   }
 
+  /** Timers of the manager that are set. */
+  get timerCount(): number {
+    return this.#timers.size;
+  }
+
   get nowMs(): number {
     return this.clock.monotonicMs();
   }
 
   setTimer(action: () => void, delayMs: number): () => void {
     assert.ok(delayMs > 0, `a timer of ${delayMs} ms`);
-    const event = { atMs: this.nowMs + delayMs, action };
+    const event: SimEvent = {
+      atMs: this.nowMs + delayMs,
+      action: () => {
+        this.#timers.delete(event);
+        action();
+      },
+    };
     this.#events.add(event);
-    return () => this.#events.delete(event);
+    this.#timers.add(event);
+    return () => {
+      this.#events.delete(event);
+      this.#timers.delete(event);
+    };
   }
 
   async run(task: ExportTask): Promise<ExportResult> {
@@ -159,11 +177,13 @@ export class LinkSimulation implements TaskPool, Timers {
       await this.#send({ exporter, messages, bodyBytes, startMs, arrivedMs: Infinity, leftBytes: bodyBytes });
     });
     await Promise.all(sent);
-    const messages = groups.reduce((sum, count) => sum + count, 0);
+    const sentMessages = groups.reduce((sum, count) => sum + count, 0);
+    const failedMessages = Math.floor(sentMessages * this.throttledPart);
+    const messages = sentMessages - failedMessages;
     const payloadBytes = messages * stream.messageBytes;
     const account = new AccountKeeper(task.cursor);
     account.accept({ messages, payloadBytes }, this.clock.nowMs());
-    const accepted = { acceptedMessages: messages, acceptedBytes: payloadBytes, failedMessages: 0 };
+    const accepted = { acceptedMessages: messages, acceptedBytes: payloadBytes, failedMessages };
     const bodyBytes = payloadBytes + messages * RECORD_OVERHEAD_BYTES;
     return resultOf(
       { ...task, cursor: account.cursor },
@@ -219,7 +239,8 @@ export class LinkSimulation implements TaskPool, Timers {
     const share = ((this.nowMs - this.#flowedAtMs) * this.#options.kbitPerSecond) / 8 / this.#flows.length;
     for (const { request } of this.#flows) request.leftBytes -= share;
     this.#flowedAtMs = this.nowMs;
-    const done = this.#flows.filter(({ request }) => request.leftBytes <= 1e-6);
+    // Less than a clock of days can tell.
+    const done = this.#flows.filter(({ request }) => request.leftBytes <= 0.01);
     this.#flows = this.#flows.filter((flow) => !done.includes(flow));
     for (const flow of done) flow.done();
   }
