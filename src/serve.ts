@@ -250,11 +250,9 @@ function startExports(
       fileDirectories: settings.exportFileDirectories,
     },
     onGap: (streamId, sequence) => parts.engine?.onExportGap(streamId, sequence),
-    appendNotice: ({ streamName, payload }) => {
-      const { engine } = parts;
-      assert(engine !== undefined, "nothing is exported before there is an engine");
-      return appendInternally(engine, streamName, Buffer.from(payload));
-    },
+    appendNotice: ({ streamName, payload }) =>
+      appendInternally(engineOf(parts), streamName, Buffer.from(payload)),
+    keepAside: (request) => engineOf(parts).companions.keep(request),
     exportMap: parseExportMap(settings.exportMap),
     // What the AWS SDK's own chain reads; without the last it warns of this version of Node.js in every thread.
     environment: { ...environment, AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true" },
@@ -274,6 +272,12 @@ function iotCredentialsOf(settings: Settings): IotCredentialSettings | undefined
 function checkExportFiles({ exportAuthorities, exportHttpHeaders }: Settings): void {
   if (exportAuthorities !== undefined) readAuthorities(exportAuthorities);
   if (exportHttpHeaders !== undefined) readHeadersFile(exportHttpHeaders);
+}
+
+/** Nothing is exported before it is there. */
+function engineOf({ engine }: Parts): Engine {
+  assert(engine !== undefined, "exports run while there is an engine");
+  return engine;
 }
 
 function startWorkers(

@@ -29,6 +29,30 @@ export interface StreamDescription {
   readonly forecast: StreamForecast;
   /** In the order of the definition. */
   readonly exporters: readonly ExporterDescription[];
+  /** Not there where nothing was set aside. */
+  readonly setAside?: SetAsideDescription;
+}
+
+/** What destinations would not take. */
+export interface SetAsideDescription {
+  /** The companion stream that holds it. */
+  readonly stream: string;
+  /** Of exporters that were asked to send it again since the engine started. */
+  readonly redrives: readonly RedriveDescription[];
+}
+
+/** In messages of the companion stream, since the last command. */
+export interface RedriveDescription {
+  readonly identifier: string;
+  /** Everything below is done, or another exporter's. */
+  readonly position: number;
+  /** Where the companion stream ended at the command, exclusive. */
+  readonly endSequence: number;
+  readonly acceptedMessages: number;
+  /** Refused again, and set aside again. */
+  readonly setAsideMessages: number;
+  /** Of the last attempt; empty when it succeeded. */
+  readonly errorMessage: string;
 }
 
 /** Messages and their payload bytes in a second. */

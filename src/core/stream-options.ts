@@ -6,7 +6,16 @@ import {
   type FileExportConfig,
   type FileExportInput,
 } from "./exporter-options.ts";
-import { asRecord, invalidOption, shown } from "./option-fields.ts";
+import { SET_ASIDE_BYTES_MIN } from "./set-aside-limits.ts";
+import {
+  asRecord,
+  changeFields,
+  type FieldChecks,
+  integerWithin,
+  invalidOption,
+  oneOf,
+  shown,
+} from "./option-fields.ts";
 
 /** Millrace's own settings of a stream, beside the protocol's definition and stored with it. */
 export interface StreamOptions {
@@ -16,6 +25,18 @@ export interface StreamOptions {
   readonly exporters?: ExporterOptionsByIdentifier;
   /** Exporters that write to local files; not there while there are none. */
   readonly files?: readonly FileExportConfig[];
+  /** Of the stream that takes what destinations will never take; not there while it is as by default. */
+  readonly setAside?: SetAsideOptions;
+  /** The name of the stream of which this one holds what was set aside. Never chosen by a client. */
+  readonly companionOf?: string;
+}
+
+/** Of a companion stream. */
+export interface SetAsideOptions {
+  /** Bytes, as a definition's maxSize. */
+  readonly maxSize?: number;
+  /** Rejecting, nothing set aside is lost, and an export stands still when its companion is full. */
+  readonly strategyOnFull?: "RejectNewData" | "OverwriteOldestData";
 }
 
 /** What a client may say to change them: what is not named stays. */
@@ -25,6 +46,8 @@ export interface StreamOptionsChange {
   readonly exporters?: Readonly<Record<string, ExporterOptionsChange | null>>;
   /** The whole list. */
   readonly files?: readonly FileExportInput[];
+  /** What it names changes; null, or null for a field, stands for the default. */
+  readonly setAside?: { readonly [K in keyof SetAsideOptions]?: SetAsideOptions[K] | null } | null;
 }
 
 export const streamOptionsDefault: StreamOptions = { freeExported: false };
@@ -33,7 +56,12 @@ const WHAT = "stream options";
 
 type Change = (base: StreamOptions, value: unknown) => StreamOptions;
 
-const changes: { readonly [K in keyof StreamOptions]-?: Change } = {
+const setAsideChecks: FieldChecks<SetAsideOptions> = {
+  maxSize: integerWithin(SET_ASIDE_BYTES_MIN, Number.MAX_SAFE_INTEGER),
+  strategyOnFull: oneOf(["RejectNewData", "OverwriteOldestData"]),
+};
+
+const changes: { readonly [K in keyof StreamOptionsChange]-?: Change } = {
   freeExported: (base, value) => {
     if (typeof value !== "boolean") {
       throw invalidOption(`${WHAT}: freeExported is ${shown(value)}, must be true or false`);
@@ -44,13 +72,18 @@ const changes: { readonly [K in keyof StreamOptions]-?: Change } = {
     const exporters = changeExporterOptions(before, value);
     return Object.keys(exporters).length === 0 ? base : { ...base, exporters };
   },
-  files: ({ freeExported, exporters }, value) => {
-    const files = checkFileExports(value);
-    return {
-      freeExported,
-      ...(exporters === undefined ? {} : { exporters }),
-      ...(files.length === 0 ? {} : { files }),
+  files: (base, value) => {
+    const options: { -readonly [K in keyof StreamOptions]: StreamOptions[K] } = {
+      ...base,
+      files: checkFileExports(value),
     };
+    if (options.files?.length === 0) delete options.files;
+    return options;
+  },
+  setAside: ({ setAside: before = {}, ...base }, value) => {
+    const what = `${WHAT}: setAside`;
+    const setAside = value === null ? {} : changeFields(before, value, { checks: setAsideChecks, what });
+    return Object.keys(setAside).length === 0 ? base : { ...base, setAside };
   },
 };
 
@@ -65,7 +98,16 @@ export function changeStreamOptions(base: StreamOptions, wish: unknown): StreamO
       const known = Object.keys(changes).join(", ");
       throw invalidOption(`${WHAT}: ${JSON.stringify(name.slice(0, 80))} is not known, only ${known}`);
     }
-    options = changes[name as keyof StreamOptions](options, value);
+    options = changes[name as keyof StreamOptionsChange](options, value);
   }
   return options;
+}
+
+/** Of a stored stream: what a client may have said, and what the engine itself notes. @throws {MillraceError} INVALID_REQUEST */
+export function readStoredOptions(stored: unknown): StreamOptions {
+  const { companionOf, ...wish } = asRecord(stored, WHAT);
+  const options = changeStreamOptions(streamOptionsDefault, wish);
+  if (companionOf === undefined) return options;
+  if (typeof companionOf === "string" && companionOf !== "") return { ...options, companionOf };
+  throw invalidOption(`${WHAT}: companionOf is ${shown(companionOf)}, must be the name of a stream`);
 }

@@ -62,6 +62,11 @@ export class Catalog {
     return entry;
   }
 
+  /** A stream in whatever state. */
+  entryOf(name: string): StreamEntry | undefined {
+    return this.#byName.get(name);
+  }
+
   withId(streamId: string): StreamEntry | undefined {
     return this.#byId.get(streamId);
   }

@@ -1,7 +1,9 @@
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
+import type { StreamOptions } from "../core/stream-options.ts";
 import type { Timers } from "../core/timers.ts";
 import type { ExportManager } from "../export/export-manager.ts";
+import type { RedriveOwner } from "../export/redrives.ts";
 import type { StoredDefinition } from "../stream/definition-file.ts";
 import type { StreamWorkerSettings } from "../stream/stream-channel.ts";
 import type { StreamWorkers } from "../stream/stream-workers.ts";
@@ -22,7 +24,15 @@ export type ExportOwner = Pick<
   | "ledgers"
   | "states"
   | "retry"
->;
+> & { readonly redrives: RedriveOwner };
+
+/** The streams that hold what destinations will never take: see companion-streams.ts. */
+export interface CompanionOwner {
+  /** The companion of the stream of this name, whether that is there or not; undefined where nothing was set aside. */
+  of(streamName: string): StreamEntry | undefined;
+  /** Gives a companion that is there the size and the policy that the options of its stream name now. */
+  configure(streamName: string, options: StreamOptions): Promise<void>;
+}
 
 /** What the handlers of operations work with. */
 export interface EngineContext {
@@ -36,6 +46,7 @@ export interface EngineContext {
   readonly workers: StreamWorkers;
   readonly exports: ExportOwner;
   readonly disk: Pick<DiskOutlook, "fullInMs">;
+  readonly companions: CompanionOwner;
   /** Opens a stream again that a failed deletion left in doubt, now or when its worker runs again. */
   reopenAfterDeletion(entry: StreamEntry): void;
   /** A change of an open stream is stored: it holds here and for the exporters too. */

@@ -17,6 +17,7 @@ import { findRequestId } from "../wire/reply.ts";
 import { Catalog } from "./catalog.ts";
 import type { ClientSession } from "./client-session.ts";
 import { ClientState } from "./client-state.ts";
+import { CompanionStreams } from "./companion-streams.ts";
 import { dispatch } from "./dispatch.ts";
 import type { EngineContext, ExportOwner } from "./engine-context.ts";
 import { tellRelease } from "./export-release.ts";
@@ -58,6 +59,7 @@ export class Engine implements EngineContext {
   readonly workers: StreamWorkers;
   readonly exports: ExportOwner;
   readonly disk: EngineContext["disk"];
+  readonly companions: CompanionStreams;
   readonly #logger: Logger;
   readonly #exportedEnd: (streamDirectory: string) => StreamPlace;
   readonly #clients = new Map<number, ClientState>();
@@ -81,6 +83,7 @@ export class Engine implements EngineContext {
     this.exports = options.exports;
     this.disk = options.disk ?? { fullInMs: () => undefined };
     this.#logger = options.logger;
+    this.companions = new CompanionStreams(this, options.logger);
     this.#onStorageDelay = options.onStorageDelay ?? (() => undefined);
     this.#exportedEnd = options.exportedEnd;
     this.catalog = new Catalog({ streamsMax: options.streamsMax });

@@ -17,6 +17,8 @@ import type { StreamEntry } from "./stream-entry.ts";
 /** All that is known of a stream, from what the workers last told: never behind an acknowledgement. */
 export function describeStream(engine: EngineContext, entry: StreamEntry): StreamDescription {
   const { definition, options, facts } = entry;
+  const companion = engine.companions.of(definition.name);
+  const redrives = entry.isExported ? engine.exports.redrives.states(entry.streamId) : [];
   const lastFault = entry.lifecycle === "fenced" ? entry.fault : facts.lastFault;
   return {
     definition,
@@ -28,6 +30,7 @@ export function describeStream(engine: EngineContext, entry: StreamEntry): Strea
     storage: describeStorage(engine, entry),
     ledger: describeLedger(entry),
     ...describeOutlook(engine, entry),
+    ...(companion === undefined ? {} : { setAside: { stream: companion.definition.name, redrives } }),
   };
 }
 

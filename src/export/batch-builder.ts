@@ -7,10 +7,8 @@ import type { DestinationLimits, ExportRecord } from "./destinations/destination
 export interface ReadBatch {
   readonly kind: "batch";
   readonly pending: PendingBatch;
+  /** What goes out, by the sequence numbers of the entries. */
   readonly records: ReadonlyMap<number, ExportRecord>;
-  /** Messages that no request can hold: their entries are set aside already. */
-  readonly tooLarge: readonly number[];
-  readonly tooLargeError: string;
 }
 
 /** Gathers a batch message by message, and holds the account of what it passes over together. */
@@ -21,8 +19,6 @@ export class BatchBuilder {
   readonly #entries: PendingEntry[] = [];
   readonly #gaps: StreamLoss[] = [];
   readonly #records = new Map<number, ExportRecord>();
-  readonly #tooLarge: number[] = [];
-  #tooLargeError = "";
   #requestBytes = 0;
   #sequence: number;
   #payloadOffset: number;
@@ -93,23 +89,28 @@ export class BatchBuilder {
     return this.#records.size < max.messageCountMax && this.#requestBytes + costBytes <= max.requestBytesMax;
   }
 
-  add(record: ExportRecord, costBytes: number): void {
-    this.#push(record, "waiting");
-    this.#records.set(record.sequence, { ...record, data: record.data.slice() });
+  /** `content` is what goes out of it, and is copied. */
+  add(record: ExportRecord, content: ExportRecord, costBytes: number): void {
+    this.#push(record, { fate: "waiting" });
+    this.#records.set(record.sequence, { ...content, data: content.data.slice() });
     this.#requestBytes += costBytes;
   }
 
-  setAside(record: ExportRecord): void {
-    const { recordBytesMax, recordOverheadBytes } = this.#limits;
-    const sizeBytes = record.data.length;
-    this.#push(record, LossReason.SetAside);
-    this.#tooLarge.push(record.sequence);
-    this.#tooLargeError = `${sizeBytes} bytes, and ${recordBytesMax - recordOverheadBytes} is the limit`;
+  skip(record: ExportRecord): void {
+    this.#push(record, { fate: LossReason.Skipped });
   }
 
-  #push({ sequence, data }: ExportRecord, fate: PendingEntry["fate"]): void {
+  /** No request can hold it. */
+  condemn(record: ExportRecord, { data }: ExportRecord): void {
+    const { recordBytesMax, recordOverheadBytes } = this.#limits;
+    const sizeBytes = data.length;
+    const error = `${sizeBytes} bytes, and ${recordBytesMax - recordOverheadBytes} is the limit`;
+    this.#push(record, { fate: "condemned", error });
+  }
+
+  #push({ sequence, data }: ExportRecord, what: Pick<PendingEntry, "fate" | "error">): void {
     assert(sequence === this.#sequence, `message ${sequence} came where ${this.#sequence} was due`);
-    this.#entries.push({ sequence, bytes: data.length, fate, refusals: 0 });
+    this.#entries.push({ sequence, bytes: data.length, refusals: 0, ...what });
     this.#sequence += 1;
     this.#payloadOffset += data.length;
   }
@@ -125,8 +126,6 @@ export class BatchBuilder {
         acceptances: 0,
       },
       records: this.#records,
-      tooLarge: this.#tooLarge,
-      tooLargeError: this.#tooLargeError,
     };
   }
 }

@@ -28,13 +28,12 @@ export class BatchCourse {
 
 /** Whether nothing came up that the main thread has to know first, and a full batch is there. */
 export function mayGoOn(task: BatchTask, result: BatchResult): boolean {
-  const { outcome, pending, setAside, cursorError, cursor, notices } = result;
+  const { outcome, pending, cursorError, cursor, notices } = result;
   return (
     outcome.kind === "sent" &&
     outcome.failedMessages === 0 &&
     (outcome.pauseMs ?? 0) === 0 &&
     pending === undefined &&
-    setAside.length === 0 &&
     cursorError === "" &&
     notices === undefined &&
     task.syncedEnd.sequence - cursor.position >= task.messageCountMax

@@ -37,8 +37,13 @@ interface ReadOptions {
   readonly requestBytesMax: number;
   readonly limits: DestinationLimits;
   readonly acceptsGaps: boolean;
+  /** What is to be sent of a message, undefined for nothing: it is skipped. */
+  readonly contentOf: ContentOf;
   readonly nowMs: number;
 }
+
+/** What goes out of a message of the log. */
+export type ContentOf = (message: ExportRecord) => ExportRecord | undefined;
 
 /**
  * Reads the batch that begins at `from`: as many messages as one request holds. What retention took from the front is
@@ -67,10 +72,15 @@ export function readBatch(reader: MessageReader, options: ReadOptions): ReadBatc
     }
     batch.goOnAt({ sequence: slice.firstSequence, payloadOffset: slice.payloadOffset });
     for (const record of messagesOf(slice)) {
-      const costBytes = record.data.length + limits.recordOverheadBytes;
-      if (costBytes > limits.recordBytesMax) batch.setAside(record);
+      const content = options.contentOf(record);
+      if (content === undefined) {
+        batch.skip(record);
+        continue;
+      }
+      const costBytes = content.data.length + limits.recordOverheadBytes;
+      if (costBytes > limits.recordBytesMax) batch.condemn(record, content);
       else if (!batch.hasRoom(costBytes, { messageCountMax, requestBytesMax })) return batch.build();
-      else batch.add(record, costBytes);
+      else batch.add(record, content, costBytes);
     }
   }
   if (batch.hasOpenGap && batch.at.sequence === end.sequence) batch.goOnAt(end);

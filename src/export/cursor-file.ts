@@ -16,7 +16,7 @@ export interface CursorPlace {
 
 const DIRECTORY = "exporters";
 const SUFFIX = ".cursor";
-const NAME = /^([0-9a-f]{32})\.cursor$/;
+const NAME = /^([0-9a-f]{32}(?:-redrive)?)\.cursor$/;
 
 export function cursorPath({ streamDirectory, exporterId }: CursorPlace): string {
   return path.join(streamDirectory, DIRECTORY, `${exporterId}${SUFFIX}`);

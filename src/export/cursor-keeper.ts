@@ -9,6 +9,7 @@ import type { CursorRecord } from "./cursor-layout.ts";
 import type { CursorsResult, ExportTask } from "./export-channel.ts";
 import type { TaskPool } from "./export-pool.ts";
 import type { Exporter } from "./exporter.ts";
+import { isRedriveId } from "./redrives.ts";
 
 interface CursorKeeperOptions {
   readonly storage: Storage;
@@ -50,11 +51,16 @@ export class CursorKeeper {
     }
   }
 
-  /** Exporters of a stream that have a cursor and are not among `exporterIds`: the process ended before it was removed. */
-  orphans(streamDirectory: string, exporterIds: readonly string[]): CursorPlace[] {
+  /** Removes the cursors of exporters that are not among `kept`: the process ended before it did. Redrives keep theirs. */
+  forgetAllBut(kept: readonly Pick<CursorPlace, "exporterId">[], streamDirectory: string): void {
+    const exporterIds = kept.map(({ exporterId }) => exporterId);
+    this.forget(this.#orphans(streamDirectory, exporterIds), Promise.resolve());
+  }
+
+  #orphans(streamDirectory: string, exporterIds: readonly string[]): CursorPlace[] {
     try {
       return storedExporterIds(this.#options.storage, streamDirectory)
-        .filter((exporterId) => !exporterIds.includes(exporterId))
+        .filter((exporterId) => !exporterIds.includes(exporterId) && !isRedriveId(exporterId))
         .map((exporterId) => ({ streamDirectory, exporterId }));
     } catch (error) {
       this.#warn({ path: streamDirectory, reason: "cannot look for positions of former exporters" }, error);

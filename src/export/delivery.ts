@@ -9,6 +9,8 @@
  * aside only where the same answer accepted another, or where it was refused, another was accepted after that, and it was
  * refused once more. Until then it is parked, and what comes behind it is tried: messages beyond the batch too, where all of
  * it is parked, because a batch may hold no more than one. Malformed ones need no such proof: no destination takes them.
+ *
+ * A message that is to be set aside is condemned until the companion stream has it on the medium: the cursor stays below it.
  */
 import { assert } from "../core/assert.ts";
 import {
@@ -23,7 +25,8 @@ import { AccountKeeper } from "./account-keeper.ts";
 import type { CursorRecord } from "./cursor-layout.ts";
 import type { RefusedRecord, SendOutcome } from "./destinations/destination.ts";
 
-type Fate = "waiting" | "parked" | "accepted" | LossReason;
+/** `condemned`: to be set aside, and not stored in the companion stream yet. */
+type Fate = "waiting" | "parked" | "condemned" | "accepted" | LossReason;
 
 export interface PendingEntry {
   readonly sequence: number;
@@ -32,6 +35,8 @@ export interface PendingEntry {
   readonly refusals: number;
   /** The batch's `acceptances` when it was refused first; not there while it was not. */
   readonly refusedAt?: number;
+  /** Why it is condemned. */
+  readonly error?: string;
 }
 
 /** A batch on its way: messages from the cursor to its end, each an entry or in a gap. */
@@ -50,13 +55,12 @@ export interface Settled {
   readonly cursor: CursorRecord;
   /** What is left of the batch; undefined when all of it has its account, or it has to be read anew. */
   readonly pending: PendingBatch | undefined;
-  /** Sequence numbers set aside just now, and why the last of them. */
-  readonly setAside: readonly number[];
-  readonly setAsideError: string;
 }
 
 interface Request {
   readonly group: readonly PendingEntry[];
+  /** Messages that were set aside before, and are sent again by command: a refusal needs no proof. */
+  readonly isRedrive?: boolean;
   readonly nowMs: number;
 }
 
@@ -87,7 +91,7 @@ export function settle(
     case "progress": {
       // Nothing is known of this batch yet: read it anew, for it may have to be smaller or may be larger by now.
       const left = isUntouched(pending) ? undefined : pending;
-      return { cursor, pending: left, setAside: [], setAsideError: "" };
+      return { cursor, pending: left };
     }
     case "answered":
       return settleAnswered(cursor, pending, { ...request, ...outcome });
@@ -105,60 +109,54 @@ function settleAnswered(
   before: PendingBatch,
   answer: Request & { readonly failed: readonly number[]; readonly refused?: readonly RefusedRecord[] },
 ): Settled {
-  const { group, failed, refused = [], nowMs } = answer;
+  const { group, failed, refused = [], isRedrive = false, nowMs } = answer;
   const refusedBySequence = new Map(refused.map((one) => [group[one.index]!.sequence, one]));
   const left = new Set([...failed, ...refused.map(({ index }) => index)]);
   const accepted = new Set(group.filter((_, index) => !left.has(index)).map((entry) => entry.sequence));
   const acceptsOthers = accepted.size > 0;
   const pending = { ...before, acceptances: before.acceptances + (acceptsOthers ? 1 : 0) };
   let waitingNoMore = 0;
-  const setAside: number[] = [];
-  let setAsideError = "";
   const entries = pending.entries.map((entry): PendingEntry => {
     const refusal = refusedBySequence.get(entry.sequence);
     if (refusal === undefined && !accepted.has(entry.sequence)) return entry;
     if (entry.fate === "waiting") waitingNoMore += 1;
     if (refusal === undefined) return { ...entry, fate: "accepted" };
     const next = withRefusal(entry, before);
-    if (!acceptsOthers && refusal.isMalformed !== true && !isProven(next, pending)) {
-      return { ...next, fate: "parked" };
-    }
-    setAside.push(entry.sequence);
-    setAsideError = refusal.error;
-    return { ...next, fate: LossReason.SetAside };
+    const needsNoProof = isRedrive || acceptsOthers || refusal.isMalformed === true;
+    return judged(next, { isProven: needsNoProof || isProven(next, pending), error: refusal.error });
   });
   // A request that was answered held no message for which all of it is refused: that one is among the suspects left.
   const suspects = Math.max(0, pending.suspects - waitingNoMore);
-  return { ...fold(cursor, { ...pending, entries, suspects }, nowMs), setAside, setAsideError };
+  return fold(cursor, { ...pending, entries, suspects }, nowMs);
 }
 
 function settleRefused(
   cursor: CursorRecord,
   pending: PendingBatch,
-  { group, error, nowMs }: Request & { readonly error: string },
+  { group, error, isRedrive = false, nowMs }: Request & { readonly error: string },
 ): Settled {
   const [only] = group;
   const isAlone = group.length === 1;
   const refused = new Map(
-    group.map((entry) => {
+    group.map((entry): [number, PendingEntry] => {
       const next = withRefusal(entry, pending);
-      const isDone = isAlone && (entry.fate === "parked" || next.refusals >= REFUSALS_MAX);
-      const fate = !isDone ? entry.fate : isProven(next, pending) ? LossReason.SetAside : "parked";
-      return [entry.sequence, { ...next, fate }];
+      const isDone = isAlone && (isRedrive || entry.fate === "parked" || next.refusals >= REFUSALS_MAX);
+      const verdict = { isProven: isRedrive || isProven(next, pending), error };
+      return [entry.sequence, isDone ? judged(next, verdict) : next];
     }),
   );
   const entries = pending.entries.map((entry) => refused.get(entry.sequence) ?? entry);
-  const found = isAlone ? refused.get(only!.sequence)! : undefined;
-  const setAside = found?.fate === LossReason.SetAside ? [found.sequence] : [];
+  const isFound = isAlone && refused.get(only!.sequence)!.fate !== "waiting";
   // One that was parked is not among the suspects.
-  const suspects =
-    only?.fate === "parked"
-      ? pending.suspects
-      : found !== undefined && found.fate !== "waiting"
-        ? 0
-        : group.length;
-  const folded = fold(cursor, { ...pending, entries, suspects }, nowMs);
-  return { ...folded, setAside, setAsideError: setAside.length > 0 ? error : "" };
+  const suspects = only?.fate === "parked" ? pending.suspects : isFound ? 0 : group.length;
+  return fold(cursor, { ...pending, entries, suspects }, nowMs);
+}
+
+function judged(
+  entry: PendingEntry,
+  { isProven, error }: { readonly isProven: boolean; readonly error: string },
+): PendingEntry {
+  return isProven ? { ...entry, fate: "condemned", error } : { ...entry, fate: "parked" };
 }
 
 function withRefusal(entry: PendingEntry, { acceptances }: PendingBatch): PendingEntry {
@@ -167,7 +165,7 @@ function withRefusal(entry: PendingEntry, { acceptances }: PendingBatch): Pendin
 
 /** Whether messages wait that may not be sent before another was accepted. */
 export function isStuck(pending: PendingBatch): boolean {
-  return pending.entries.some(isOpen) && nextGroup(pending).length === 0;
+  return pending.entries.some(({ fate }) => fate === "parked") && nextGroup(pending).length === 0;
 }
 
 /** A batch that is stuck, and the one that was read behind it. */
@@ -181,13 +179,8 @@ export function joined(pending: PendingBatch, next: PendingBatch): PendingBatch 
   };
 }
 
-interface Folded {
-  readonly cursor: CursorRecord;
-  readonly pending: PendingBatch | undefined;
-}
-
 /** Moves the cursor to the first message that still waits: the low-water mark. */
-export function fold(cursor: CursorRecord, pending: PendingBatch, nowMs: number): Folded {
+export function fold(cursor: CursorRecord, pending: PendingBatch, nowMs: number): Settled {
   const { entries, gaps } = pending;
   const account = new AccountKeeper(cursor);
   let accepted = NO_MESSAGES;
@@ -206,7 +199,7 @@ export function fold(cursor: CursorRecord, pending: PendingBatch, nowMs: number)
   for (const [index, entry] of entries.entries()) {
     passGapsBelow(entry.sequence);
     const { fate } = entry;
-    if (fate === "waiting" || fate === "parked") {
+    if (fate === "waiting" || fate === "parked" || fate === "condemned") {
       passAccepted();
       const left = { ...pending, entries: entries.slice(index), gaps: gaps.slice(gapIndex) };
       return { cursor: account.cursor, pending: left };
@@ -225,9 +218,29 @@ export function fold(cursor: CursorRecord, pending: PendingBatch, nowMs: number)
   return { cursor: account.cursor, pending: undefined };
 }
 
-/** Whether the next request, or a later one, may hold the message. */
+/** Whether nothing has become of the message yet. */
 export function isOpen({ fate }: PendingEntry): boolean {
-  return fate === "waiting" || fate === "parked";
+  return fate === "waiting" || fate === "parked" || fate === "condemned";
+}
+
+/** Whether it waits for the companion stream to have it. */
+export function isCondemned({ fate }: PendingEntry): boolean {
+  return fate === "condemned";
+}
+
+/** Whether the companion stream has the message. */
+export function isSetAside({ fate }: PendingEntry): boolean {
+  return fate === LossReason.SetAside;
+}
+
+/** The condemned messages of these sequence numbers are stored in the companion stream: the position may pass them. */
+export function confirmSetAside(pending: PendingBatch, stored: ReadonlySet<number>): PendingBatch {
+  const entries = pending.entries.map((entry) =>
+    entry.fate === "condemned" && stored.has(entry.sequence)
+      ? { ...entry, fate: LossReason.SetAside }
+      : entry,
+  );
+  return { ...pending, entries };
 }
 
 function lossOf(

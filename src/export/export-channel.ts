@@ -7,6 +7,7 @@ import type { CursorRecord } from "./cursor-layout.ts";
 import type { PendingBatch } from "./delivery.ts";
 import type { SendFailure, SendProgress, StreamNotice } from "./destinations/destination.ts";
 import type { DestinationSettings } from "./exporter-settings.ts";
+import type { AsideTold, CondemnedMessage } from "./set-aside-entry.ts";
 
 /** One batch: read it, send it, account for the answer, write the cursor. */
 export interface BatchTask {
@@ -17,6 +18,8 @@ export interface BatchTask {
   readonly exporterId: string;
   readonly identifier: string;
   readonly destination: DestinationSettings;
+  /** The stream is the companion of another, and its messages are that one's, set aside by this exporter. */
+  readonly isRedrive: boolean;
   /** The start is settled by this task, which then sends nothing. */
   readonly start: StartChange | undefined;
   readonly cursor: CursorRecord;
@@ -75,9 +78,10 @@ export interface BatchResult {
   readonly outcome: BatchOutcome;
   /** Whether the task was asked to settle a start, and has. */
   readonly isStartSettled: boolean;
-  /** Sequence numbers set aside by this task, and why the last of them. */
-  readonly setAside: readonly number[];
-  readonly setAsideError: string;
+  /** Messages of `pending` that are condemned: to be stored in the companion stream before the next task. */
+  readonly condemned: readonly CondemnedMessage[];
+  /** What became of them, added on the main thread. */
+  readonly told?: AsideTold;
   /** Of the cursor file; undefined for a Memory stream, which has none, and where it was not reached. */
   readonly file: CursorFileState | undefined;
   /** Why the cursor could not be written; the next batch tries again. */

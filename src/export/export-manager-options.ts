@@ -6,6 +6,7 @@ import type { Storage } from "../log/storage.ts";
 import type { Logger } from "../observe/logger.ts";
 import type { StreamNotice } from "./destinations/destination.ts";
 import type { TaskPool } from "./export-pool.ts";
+import type { KeepAside } from "./set-aside-keeper.ts";
 import type { DestinationEnvironment } from "./worker-settings.ts";
 
 export interface ExportManagerOptions {
@@ -30,6 +31,8 @@ export interface ExportManagerOptions {
   readonly pool?: TaskPool;
   /** Appends what destinations have to tell to other streams; without it nobody is told. @throws {MillraceError} */
   readonly appendNotice?: (notice: StreamNotice) => Promise<unknown>;
+  /** Stores messages that their destination will never take: before it has, no exporter passes one. */
+  readonly keepAside: KeepAside;
   /** Called after every batch of the stream, and whenever a cursor of it has become durable. */
   readonly onStatusChange?: (streamId: string) => void;
   /** Called when an exporter found nothing readable at a sequence number of the stream. */

@@ -2,8 +2,7 @@ import { assert } from "../core/assert.ts";
 import { asMillraceError } from "../core/errors.ts";
 import { EXPORT_THREADS_DEFAULT, EXPORT_THREADS_MAX_DEFAULT } from "../core/limits.ts";
 import { systemTimers, type Timers } from "../core/timers.ts";
-import { Persistence, type ExportStatus } from "../core/stream-definition.ts";
-import { STREAM_START } from "../core/stream-ledger.ts";
+import type { ExportStatus } from "../core/stream-definition.ts";
 import { EventName } from "../observe/events.ts";
 import type { CursorPlace } from "./cursor-file.ts";
 import type { CursorRecord } from "./cursor-layout.ts";
@@ -17,18 +16,23 @@ import { Exporter } from "./exporter.ts";
 import type { ExporterLedger } from "./exporter-ledger.ts";
 import type { ExporterState } from "./exporter-state.ts";
 import { ExportTurns } from "./export-turns.ts";
+import { beginAnew } from "./exporter-beginning.ts";
 import { exporterSettingsOf, type ExporterSettings } from "./exporter-settings.ts";
 import type { ExportProgress } from "./live-account.ts";
 import { segmentsFrom } from "./memory-segments.ts";
-import { noteProgress, type ExportSource, type SourceState } from "./export-source.ts";
+import { newSource, noteProgress, type ExportSource, type SourceState } from "./export-source.ts";
 import { NoticeKeeper } from "./notice-keeper.ts";
 import { logMapped, logOutcome } from "./outcome-log.ts";
+import { Redrives } from "./redrives.ts";
 import { RunningWork, settledWithin } from "./running-work.ts";
 import type { Schedule } from "./scheduler.ts";
+import { SetAsideKeeper } from "./set-aside-keeper.ts";
 import { StuckWatch } from "./stuck-watch.ts";
 
 /** Decides on the main thread which exporter sends when, and keeps what is known of each; export workers do the rest. */
 export class ExportManager {
+  /** Send what was set aside again, by command. */
+  readonly redrives: Redrives;
   readonly #options: ExportManagerOptions;
   readonly #slots: number;
   readonly #pool: TaskPool;
@@ -40,6 +44,7 @@ export class ExportManager {
   readonly #batches = new RunningWork();
   readonly #keeper: CursorKeeper;
   readonly #notices: NoticeKeeper;
+  readonly #aside: SetAsideKeeper;
   #batchesInFlight = 0;
   #cancelTimer: (() => void) | undefined;
   #wakeIsQueued = false;
@@ -56,6 +61,7 @@ export class ExportManager {
     const { clock, random, kbitPerSecondMax, logger, appendNotice } = options;
     this.#stuck = new StuckWatch(logger);
     this.#turns = new ExportTurns({ random, kbitPerSecondMax, nowMs: clock.monotonicMs() });
+    this.#aside = new SetAsideKeeper({ keep: options.keepAside, clock });
     this.#notices = new NoticeKeeper({ append: appendNotice, timers: this.#timers, logger });
     this.#keeper = new CursorKeeper({
       storage: options.storage,
@@ -65,30 +71,30 @@ export class ExportManager {
       onSynced: ({ stream }) => options.onStatusChange?.(stream.streamId),
       onDone: () => this.#queueWake(),
     });
+    this.redrives = new Redrives({
+      sourceOf: (streamId) => this.#sources.get(streamId),
+      readCursor: (place) => this.#keeper.read(place),
+      onAdded: (exporter) => this.#exporters.set(exporter.key, exporter),
+      onRemoved: (exporter) => this.#remove(exporter),
+      onStarted: () => this.#queueWake(),
+    });
   }
 
   /** Reads the stream's cursors, or begins new ones. Nothing is sent before the first `onProgress`. */
-  addStream({ streamId, name, directory, definition, options, drops, memory }: ExportSource): void {
+  addStream(given: ExportSource): void {
+    const { streamId, directory, definition, options } = given;
     assert(!this.#sources.has(streamId), `stream ${streamId} was added before`);
-    const isMemory = definition.persistence === Persistence.Memory;
-    assert(isMemory === (memory !== undefined), "a Memory stream, and no other, gives its chunks");
-    const places = { oldest: STREAM_START, syncedEnd: STREAM_START, next: STREAM_START };
-    const stream = { streamId, name, directory, isMemory, drops, ...places };
-    const source: SourceState = { stream, memory, exporters: [], arrivals: undefined };
+    const source = newSource(given);
     this.#sources.set(streamId, source);
     const settings = exporterSettingsOf(definition, options, this.#options.exportMap);
     source.exporters = settings.map((one) => {
       // What a Memory stream held is gone after a restart, so a position in it means nothing.
-      const { exporterId } = one;
-      const stored = isMemory ? undefined : this.#keeper.read({ streamDirectory: directory, exporterId });
-      return this.#addExporter(stream, one, stored);
+      const place = { streamDirectory: directory, exporterId: one.exporterId };
+      const stored = source.stream.isMemory ? undefined : this.#keeper.read(place);
+      return this.#addExporter(source.stream, one, stored);
     });
-    if (isMemory) return;
-    const orphans = this.#keeper.orphans(
-      directory,
-      settings.map(({ exporterId }) => exporterId),
-    );
-    this.#keeper.forget(orphans, Promise.resolve());
+    if (source.stream.isMemory) return;
+    this.#keeper.forgetAllBut(settings, directory);
   }
 
   /**
@@ -112,6 +118,7 @@ export class ExportManager {
     });
     const places = [...before.values()].map((exporter) => this.#remove(exporter));
     if (!source.stream.isMemory) this.#keeper.forget(places, this.#batches.ofStream(streamId));
+    this.redrives.follow(streamId);
     this.#queueWake();
   }
 
@@ -119,6 +126,7 @@ export class ExportManager {
   async removeStream(streamId: string): Promise<void> {
     const source = this.#source(streamId);
     for (const exporter of source.exporters) this.#remove(exporter);
+    this.redrives.forget(streamId);
     this.#sources.delete(streamId);
     await this.#batches.ofStream(streamId);
     await this.#keeper.settled();
@@ -129,6 +137,7 @@ export class ExportManager {
   onProgress(streamId: string, progress: ExportProgress): void {
     const source = this.#source(streamId);
     noteProgress(source, progress, this.#nowMs());
+    this.redrives.noteProgress(streamId);
     this.#queueWake();
   }
 
@@ -178,7 +187,9 @@ export class ExportManager {
   /** The account of every exporter. */
   snapshot(): ExporterLedger[] {
     const wallMs = this.#wallMs();
-    return [...this.#exporters.values()].map((exporter) => exporter.ledger(wallMs));
+    return [...this.#exporters.values()]
+      .filter(({ settings }) => settings.isRedrive !== true)
+      .map((exporter) => exporter.ledger(wallMs));
   }
 
   /** Notices that no stream has taken. */
@@ -226,20 +237,9 @@ export class ExportManager {
     return exporter;
   }
 
-  /** One that the definition did not name before: a position that is stored under its identifier is of another. */
   #addNew(stream: ExportedStream, settings: ExporterSettings): Exporter {
     const exporter = this.#addExporter(stream, settings, undefined);
-    const { place } = exporter;
-    const begin = (): void => {
-      const left = stream.isMemory ? undefined : this.#keeper.read(place);
-      if (left !== undefined) exporter.supersede(left);
-      exporter.release();
-      this.#queueWake();
-    };
-    exporter.hold();
-    const forgetting = this.#keeper.forgetting(place);
-    if (forgetting === undefined) begin();
-    else void forgetting.then(begin);
+    beginAnew(exporter, this.#keeper, () => this.#queueWake());
     return exporter;
   }
 
@@ -365,6 +365,7 @@ export class ExportManager {
     if (result.notices !== undefined) {
       await this.#notices.deliver(result.notices, () => this.#isClosing || exporter.isRemoved);
     }
+    if (!this.#isClosing && !exporter.isRemoved) result = await this.#aside.settle(exporter, result);
     const end = this.#taskEnd();
     this.#turns.end(exporter, exporter.finish(result, end), { result, nowMs: end.nowMs });
     logOutcome(logger, exporter, { result, before });

@@ -7,8 +7,9 @@ import type { Slot } from "../log/slot-file.ts";
 import type { Storage } from "../log/storage.ts";
 import { BatchCourse, mayGoOn, together } from "./batch-course.ts";
 import { readBatch, type MessageReader, type ReadGap } from "./batch-reader.ts";
+import { condemnedOf, contentOf, type ContentReader } from "./condemned-messages.ts";
 import { CursorFile, type CursorPlace } from "./cursor-file.ts";
-import type { CursorRecord } from "./cursor-layout.ts";
+import { newCursor, type CursorRecord } from "./cursor-layout.ts";
 import { DelayedSync, stateOf, writeCursor } from "./cursor-writing.ts";
 import { fold, isStuck, joined, nextGroup, type PendingBatch } from "./delivery.ts";
 import type { Destination, DestinationLimits } from "./destinations/destination.ts";
@@ -23,7 +24,7 @@ import type {
   StartChange,
 } from "./export-channel.ts";
 import { outcomeOf, settleWindow, type AnsweredRequest, type PreparedWindow } from "./export-window.ts";
-import { resumeBatch } from "./resumed-batch.ts";
+import { resumeBatch, unreadable, withDamaged } from "./resumed-batch.ts";
 import { settleStart } from "./start-settlement.ts";
 import { removeUploadFile } from "./upload-file.ts";
 
@@ -116,8 +117,7 @@ export class ExportRunner {
     if (settled.kind === "gap") return unsent(state, settled);
     const written = writeCursor(file, { before: cursor, after: settled.cursor, synced: undefined });
     const { pending: left } = settled;
-    const nothing = { setAside: [], setAsideError: "" };
-    return { ...written, ...nothing, pending: left, outcome: { kind: "passed" }, isStartSettled: true };
+    return { ...written, condemned: [], pending: left, outcome: { kind: "passed" }, isStartSettled: true };
   }
 
   /** Sends a window, and more while there is nothing to ask the main thread first. */
@@ -149,34 +149,34 @@ export class ExportRunner {
     const destination = await this.#destination(task.destination.kind);
     const prepared = await this.#prepare(task, state, { destination, course });
     if (prepared.kind === "gap") return unsent(state, prepared);
-    const { requests, tooLarge, tooLargeError } = prepared;
+    const { requests } = prepared;
     const { recordOverheadBytes } = destination.limitsFor(task.destination);
     const sync = new DelayedSync(file, task.syncAfterMs, this.#options.timers ?? systemTimers);
     if (requests.length === 0) {
-      const folded = fold(cursor, prepared.pending, this.#wallMs());
+      const { messages, missing } = condemnedOf(prepared.pending, [], () => this.#readerOf(task));
+      const [first] = missing;
+      const left = task.acceptsGaps ? withDamaged(prepared.pending, missing) : prepared.pending;
+      const folded = fold(cursor, left, this.#wallMs());
       const change = { before: cursor, after: folded.cursor, synced: await sync.end() };
-      const told = { setAside: tooLarge, setAsideError: tooLargeError };
       return {
         ...writeCursor(file, change),
-        ...told,
-        pending: folded.pending,
-        outcome: { kind: "passed" },
+        ...folded,
+        condemned: messages,
+        outcome: first === undefined || task.acceptsGaps ? { kind: "passed" } : unreadable(first),
         isStartSettled: false,
       };
     }
     const answered = await this.#ask(task, { prepared, cursor, destination, course });
     const synced = await sync.end();
-    const settled = settleWindow(cursor, prepared.pending, { answered, nowMs: this.#wallMs() });
-    const isKept = settled.cursor.position > cursor.position || settled.pending !== undefined;
+    const { isRedrive } = task;
+    const settled = settleWindow(cursor, prepared.pending, { answered, isRedrive, nowMs: this.#wallMs() });
     const notices = answered.flatMap(({ answer }) => answer.notices ?? []);
     return {
       ...writeCursor(file, { before: cursor, after: settled.cursor, synced }),
       pending: settled.pending,
+      condemned: condemnedOf(settled.pending, answered, () => this.#readerOf(task)).messages,
       outcome: outcomeOf(answered, settled),
       isStartSettled: false,
-      // A batch that is read anew judges its messages anew.
-      setAside: [...(isKept ? tooLarge : []), ...settled.setAside].sort((one, other) => one - other),
-      setAsideError: settled.setAside.length > 0 ? settled.setAsideError : tooLargeError,
       ...(notices.length === 0 ? {} : { notices }),
       requests: requestBytesOf(answered, recordOverheadBytes),
     };
@@ -188,8 +188,10 @@ export class ExportRunner {
     window: { prepared: PreparedWindow; cursor: CursorRecord; destination: Destination; course: BatchCourse },
   ): Promise<AnsweredRequest[]> {
     const { prepared, cursor, destination, course } = window;
+    // A redrive stands in the companion stream: its position says nothing of these messages.
+    const context = task.isRedrive ? { ...task, cursor: newCursor(0) } : task;
     const sending = prepared.requests.map(async (request) => {
-      return { ...request, answer: await destination.send(task.destination, request.records, task) };
+      return { ...request, answer: await destination.send(task.destination, request.records, context) };
     });
     const { sequence: position, payloadOffset } = prepared.pending.end;
     const isWorthwhile =
@@ -243,7 +245,7 @@ export class ExportRunner {
     const reader = this.#options.openReader(task);
     const limits = destination.limitsFor(task.destination);
     if (pending === undefined) return this.#readWindow(task, cursor, { reader, limits });
-    const resumed = resumeBatch(reader, task, { pending, limits });
+    const resumed = resumeBatch(reader, task, { pending, limits, contentOf: contentOf(task) });
     if (resumed.kind === "gap" || !isStuck(resumed.pending)) return resumed;
     const { end, entries } = resumed.pending;
     const roomMessages = EXPORT_LOOK_AHEAD_MESSAGES_MAX - entries.length;
@@ -277,8 +279,6 @@ export class ExportRunner {
         kind: "batch",
         pending: joined(window.pending, next.pending),
         requests: [...window.requests, ...next.requests],
-        tooLarge: [...window.tooLarge, ...next.tooLarge],
-        tooLargeError: next.tooLarge.length > 0 ? next.tooLargeError : window.tooLargeError,
       };
     }
     return window;
@@ -299,12 +299,17 @@ export class ExportRunner {
       requestBytesMax: task.requestBytesMax,
       limits,
       acceptsGaps: task.acceptsGaps,
+      contentOf: contentOf(task),
       nowMs: this.#wallMs(),
     });
     if (batch.kind === "gap") return batch;
     const group = nextGroup(batch.pending);
     const records = group.map((entry) => batch.records.get(entry.sequence)!);
     return { ...batch, requests: group.length === 0 ? [] : [{ group, records }] };
+  }
+
+  #readerOf(task: BatchTask): ContentReader {
+    return { reader: this.#options.openReader(task), contentOf: contentOf(task) };
   }
 
   async #eachCursor(
@@ -352,8 +357,7 @@ function unsent(
   outcome: BatchOutcome,
 ): BatchResult {
   const nothing = {
-    setAside: [],
-    setAsideError: "",
+    condemned: [],
     file: undefined,
     cursorError: "",
     isStartSettled: false,

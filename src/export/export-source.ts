@@ -1,5 +1,6 @@
-import type { StreamDefinition } from "../core/stream-definition.ts";
-import type { StreamLoss } from "../core/stream-ledger.ts";
+import { assert } from "../core/assert.ts";
+import { Persistence, type StreamDefinition } from "../core/stream-definition.ts";
+import { STREAM_START, type StreamLoss } from "../core/stream-ledger.ts";
 import type { StreamOptions } from "../core/stream-options.ts";
 import type { SharedFile } from "../log/shared-memory-storage.ts";
 import { ArrivalMarks } from "./arrival-marks.ts";
@@ -26,6 +27,22 @@ export interface SourceState {
   readonly memory: (() => readonly SharedFile[]) | undefined;
   exporters: Exporter[];
   arrivals: ArrivalMarks | undefined;
+}
+
+/** Nothing is known yet of how far it reaches. */
+export function newSource({
+  streamId,
+  name,
+  directory,
+  definition,
+  drops,
+  memory,
+}: ExportSource): SourceState {
+  const isMemory = definition.persistence === Persistence.Memory;
+  assert(isMemory === (memory !== undefined), "a Memory stream, and no other, gives its chunks");
+  const places = { oldest: STREAM_START, syncedEnd: STREAM_START, next: STREAM_START };
+  const stream = { streamId, name, directory, isMemory, drops, ...places };
+  return { stream, memory, exporters: [], arrivals: undefined };
 }
 
 /** The stream reaches as far as `progress` says. */

@@ -4,7 +4,14 @@
  */
 import type { CursorRecord } from "./cursor-layout.ts";
 import type { BatchOutcome } from "./export-channel.ts";
-import { nextGroup, settle, type PendingBatch, type PendingEntry, type Settled } from "./delivery.ts";
+import {
+  isCondemned,
+  nextGroup,
+  settle,
+  type PendingBatch,
+  type PendingEntry,
+  type Settled,
+} from "./delivery.ts";
 import type { DestinationLimits, ExportRecord, SendOutcome } from "./destinations/destination.ts";
 
 /** Messages of a batch that go out together. */
@@ -19,9 +26,6 @@ export interface PreparedWindow {
   readonly pending: PendingBatch;
   /** Empty when there is nothing to send, but an account to settle. */
   readonly requests: readonly WindowRequest[];
-  /** Messages that no request can hold. */
-  readonly tooLarge: readonly number[];
-  readonly tooLargeError: string;
 }
 
 export interface AnsweredRequest extends WindowRequest {
@@ -62,19 +66,13 @@ export function cutGroups(
 export function settleWindow(
   cursor: CursorRecord,
   pending: PendingBatch,
-  { answered, nowMs }: { answered: readonly AnsweredRequest[]; nowMs: number },
+  { answered, isRedrive, nowMs }: { answered: readonly AnsweredRequest[]; isRedrive: boolean; nowMs: number },
 ): Settled {
-  let settled: Settled = { cursor, pending, setAside: [], setAsideError: "" };
+  let settled: Settled = { cursor, pending };
   for (const { group, answer } of [...answered].sort((one, other) => rankOf(one) - rankOf(other))) {
-    const before = settled;
-    if (before.pending === undefined) break;
-    if (answer.kind === "refused" && !isNext(group, before.pending)) continue;
-    const next = settle(before.cursor, before.pending, { group, outcome: answer, nowMs });
-    settled = {
-      ...next,
-      setAside: [...before.setAside, ...next.setAside],
-      setAsideError: next.setAside.length > 0 ? next.setAsideError : before.setAsideError,
-    };
+    if (settled.pending === undefined) break;
+    if (answer.kind === "refused" && !isNext(group, settled.pending)) continue;
+    settled = settle(settled.cursor, settled.pending, { group, outcome: answer, isRedrive, nowMs });
   }
   return settled;
 }
@@ -89,11 +87,15 @@ function rankOf({ answer }: AnsweredRequest): number {
 }
 
 /** What a window comes to: a failure of one request, whatever became of the others, else what was accepted. */
-export function outcomeOf(answered: readonly AnsweredRequest[], { setAside }: Settled): BatchOutcome {
+export function outcomeOf(answered: readonly AnsweredRequest[], { pending }: Settled): BatchOutcome {
+  const condemned = new Set(pending?.entries.filter(isCondemned).map(({ sequence }) => sequence));
+  const condemnedCount = answered
+    .flatMap(({ group }) => group)
+    .filter(({ sequence }) => condemned.has(sequence)).length;
   for (const { answer } of answered)
     if (answer.kind === "failed" || answer.kind === "progress") return answer;
-  // Where a message was set aside, the account moved on: no reason to wait.
-  for (const { answer } of answered) if (answer.kind === "refused" && setAside.length === 0) return answer;
+  // Where a message is condemned, its account moves on: no reason to wait.
+  for (const { answer } of answered) if (answer.kind === "refused" && condemnedCount === 0) return answer;
   const sum = { acceptedMessages: 0, acceptedBytes: 0, pauseMs: 0, fallbackCount: 0 };
   let leftCount = 0;
   let error = "";
@@ -121,7 +123,7 @@ export function outcomeOf(answered: readonly AnsweredRequest[], { setAside }: Se
     kind: "sent",
     ...accepted,
     ...told,
-    failedMessages: Math.max(0, leftCount - setAside.length),
+    failedMessages: Math.max(0, leftCount - condemnedCount),
     error,
   };
 }

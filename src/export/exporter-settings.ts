@@ -62,6 +62,8 @@ export interface ExporterSettings {
   readonly kind: DestinationKind;
   /** Something to be known of it that is no error. */
   readonly notice?: string;
+  /** It sends what a companion stream holds of an exporter of another stream. */
+  readonly isRedrive?: true;
   readonly destination: DestinationSettings;
   /** Exporters of one endpoint share its backoff. */
   readonly endpoint: string;

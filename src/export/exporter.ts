@@ -5,7 +5,7 @@ import type { StreamLoss, StreamPlace } from "../core/stream-ledger.ts";
 import type { Slot } from "../log/slot-file.ts";
 import type { ArrivalMarks } from "./arrival-marks.ts";
 import type { CursorPlace } from "./cursor-file.ts";
-import { errorOf } from "./batch-error.ts";
+import { errorOf, pacedOutcome } from "./batch-error.ts";
 import { CursorFileKnowledge } from "./cursor-file-knowledge.ts";
 import { newCursor, type CursorRecord } from "./cursor-layout.ts";
 import { isOpen, nextGroup, type PendingBatch } from "./delivery.ts";
@@ -170,7 +170,8 @@ export class Exporter {
       return Math.max(0, syncedEnd.sequence - Math.max(position, startSequence, oldest.sequence));
     }
     const behind = syncedEnd.sequence - Math.max(this.#batch.end.sequence, oldest.sequence);
-    return this.#batch.entries.filter(isOpen).length + Math.max(0, behind);
+    // One more task moves the position over what was set aside.
+    return Math.max(1, this.#batch.entries.filter(isOpen).length + Math.max(0, behind));
   }
 
   /** It may be tried at once, whatever it has met. */
@@ -254,17 +255,15 @@ export class Exporter {
   ): BatchTask {
     assert(!this.#isBusy, "one task in flight per exporter");
     const { oldest, syncedEnd, streamId, name, directory } = this.stream;
-    const { exporterId, identifier, destination, batchSize, inFlightMax } = this.#settings;
+    const { exporterId, identifier, destination, batchSize, inFlightMax, isRedrive = false } = this.#settings;
     const endSequence = this.#batch?.end.sequence ?? this.nextSequence + batchSize * inFlightMax;
     const stuckAtMs =
       nowMs + EXPORT_STUCK_MS + (1000 * begun.expectedBytes) / EXPORT_SLOWEST_BYTES_PER_SECOND;
     this.#flight = { ...begun, stuckAtMs, moveCount: this.#moveCount, oldest, endSequence };
     return {
       kind: "batch",
-      streamId,
-      streamName: name,
-      streamDirectory: directory,
-      ...{ exporterId, identifier, destination, start },
+      ...{ streamId, streamName: name, streamDirectory: directory },
+      ...{ exporterId, identifier, destination, isRedrive, start },
       cursor: this.#cursor,
       pending: this.#batch,
       oldest,
@@ -294,13 +293,14 @@ export class Exporter {
     assert(result.cursor.revision >= this.#cursor.revision, `cursor of ${this.key} went back`);
     if (result.cursor.revision !== this.#cursor.revision) this.#skippedTo = undefined;
     this.#cursor = result.cursor;
+    const error = errorOf(result, this.#batch);
     this.#batch = result.pending;
     this.#continuation = result.outcome.kind === "progress" ? result.outcome.continuation : undefined;
     if (result.file !== undefined) this.#file.learn(result.file, nowMs);
     if (result.isStartSettled && flight.moveCount === this.#moveCount) this.#isMoveDue = false;
     if (result.outcome.kind !== "unreadable") this.#inDoubtFrom = undefined;
-    this.#noteError(errorOf(result), wallMs);
-    this.#pace.note(result.outcome, { nowMs, random });
+    if (error !== undefined) this.#noteError(error, wallMs);
+    this.#pace.note(pacedOutcome(result), { nowMs, random });
     this.#traffic.end(flight.expectedBytes, result, nowMs);
     return flight;
   }

@@ -8,16 +8,18 @@ import type { ExporterSettings } from "./exporter-settings.ts";
 export function logOutcome(
   logger: Logger,
   exporter: Exporter,
-  { result, before }: { result: BatchResult; before: string },
+  { result: { told }, before }: { result: BatchResult; before: string },
 ): void {
-  const { setAside, setAsideError } = result;
   const { errorMessage, exportConfigIdentifier } = exporter.status();
   const fields = { stream: exporter.stream.name, exporter: exportConfigIdentifier };
-  if (setAside.length > 0) {
-    const [sequence = 0] = setAside;
-    const told = { ...fields, sequence, count: setAside.length, reason: setAsideError };
-    logger.warn(EventName.ExportSetAside, told);
-  } else if (errorMessage !== "" && errorMessage !== before) {
+  const [sequence] = told?.sequences ?? [];
+  if (told !== undefined && sequence !== undefined) {
+    const { sequences, reason, streamName } = told;
+    const count = sequences.length;
+    logger.warn(EventName.ExportSetAside, { ...fields, sequence, count, reason, into: streamName });
+  }
+  if (sequence !== undefined && told?.failure === "") return;
+  if (errorMessage !== "" && errorMessage !== before) {
     logger.warn(EventName.ExportFailed, { ...fields, reason: errorMessage });
   } else if (errorMessage === "" && before !== "") logger.info(EventName.ExportRestored, fields);
 }

@@ -1,6 +1,6 @@
 import { MESSAGE_LENGTH_BYTES } from "../core/message-framing.ts";
 import { LossReason } from "../core/stream-ledger.ts";
-import { messagesOf, type MessageReader, type ReadGap } from "./batch-reader.ts";
+import { messagesOf, type ContentOf, type MessageReader, type ReadGap } from "./batch-reader.ts";
 import { isOpen, nextGroup, type PendingBatch, type PendingEntry } from "./delivery.ts";
 import type { DestinationLimits, ExportRecord } from "./destinations/destination.ts";
 import { reasonOf } from "./dropped-ranges.ts";
@@ -11,29 +11,34 @@ import { cutGroups, type PreparedWindow } from "./export-window.ts";
 export function resumeBatch(
   reader: MessageReader,
   task: Pick<BatchTask, "oldest" | "drops" | "requestBytesMax" | "acceptsGaps" | "inFlightMax">,
-  { pending, limits }: { pending: PendingBatch; limits: DestinationLimits },
+  { pending, limits, contentOf }: { pending: PendingBatch; limits: DestinationLimits; contentOf: ContentOf },
 ): PreparedWindow | ReadGap {
   const left = withoutGone(pending, task);
   const { requestBytesMax, inFlightMax: requestsMax = 1 } = task;
   const groups = cutGroups(nextGroup(left), { limits, requestBytesMax, requestsMax });
   const group = groups.flat();
-  const again = group.length === 0 ? new Map<number, ExportRecord>() : readAgain(reader, group);
-  const unreadable = new Set(group.filter(({ sequence }) => !again.has(sequence)));
-  const [first] = unreadable;
-  if (first !== undefined && !task.acceptsGaps) {
-    const error = `message ${first.sequence} is damaged or missing in the log`;
-    return { kind: "gap", fromSequence: first.sequence, error };
-  }
+  const again = group.length === 0 ? new Map<number, ExportRecord>() : readAgain(reader, group, contentOf);
+  const gone = new Set(group.filter(({ sequence }) => !again.has(sequence)));
+  const [first] = gone;
+  if (first !== undefined && !task.acceptsGaps) return unreadable(first);
   return {
     kind: "batch",
-    pending: withFates(left, (entry) => (unreadable.has(entry) ? LossReason.Corrupt : entry.fate)),
+    pending: withDamaged(left, gone),
     requests: groups
-      .map((entries) => entries.filter((entry) => !unreadable.has(entry)))
+      .map((entries) => entries.filter((entry) => !gone.has(entry)))
       .filter((entries) => entries.length > 0)
       .map((entries) => ({ group: entries, records: entries.map(({ sequence }) => again.get(sequence)!) })),
-    tooLarge: [],
-    tooLargeError: "",
   };
+}
+
+/** Damage that is believed by now. */
+export function withDamaged(pending: PendingBatch, damaged: ReadonlySet<PendingEntry>): PendingBatch {
+  return withFates(pending, (entry) => (damaged.has(entry) ? LossReason.Corrupt : entry.fate));
+}
+
+export function unreadable({ sequence }: PendingEntry): ReadGap {
+  const error = `message ${sequence} is damaged or missing in the log`;
+  return { kind: "gap", fromSequence: sequence, error };
 }
 
 /** Messages that wait and are gone from the log have their account. */
@@ -60,8 +65,12 @@ function withFates(
   return { ...pending, entries, suspects: Math.max(0, pending.suspects - settled) };
 }
 
-/** Reads the messages of `group` again. Those that cannot be read any more are missing in the answer. */
-function readAgain(reader: MessageReader, group: readonly PendingEntry[]): Map<number, ExportRecord> {
+/** Reads the messages of `group` again, which is not empty. Those that cannot be read any more are missing in the answer. */
+export function readAgain(
+  reader: MessageReader,
+  group: readonly PendingEntry[],
+  contentOf: ContentOf,
+): Map<number, ExportRecord> {
   const wanted = new Set(group.map((entry) => entry.sequence));
   const records = new Map<number, ExportRecord>();
   const endSequence = group.at(-1)!.sequence + 1;
@@ -76,8 +85,8 @@ function readAgain(reader: MessageReader, group: readonly PendingEntry[]): Map<n
         continue;
       }
       for (const record of messagesOf(slice)) {
-        if (wanted.has(record.sequence))
-          records.set(record.sequence, { ...record, data: record.data.slice() });
+        const content = wanted.has(record.sequence) ? contentOf(record) : undefined;
+        if (content !== undefined) records.set(record.sequence, { ...content, data: content.data.slice() });
       }
       at = Math.max(at, slice.firstSequence + slice.messageCount);
     }

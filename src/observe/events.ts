@@ -53,6 +53,7 @@ export const EventName = {
   ExportRestored: "export.restored",
   ExportSetAside: "export.set-aside",
   ExportStuck: "export.stuck",
+  CompanionCreated: "export.companion-created",
   ExportNoticeDropped: "export.notice-dropped",
   SettingIgnored: "setting.ignored",
 } as const;

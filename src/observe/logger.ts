@@ -30,6 +30,8 @@ export interface LogFields {
   readonly stream?: string;
   readonly streamId?: string;
   readonly exporter?: string;
+  /** A stream that takes messages of `stream`. */
+  readonly into?: string;
   readonly destination?: string;
   readonly worker?: number;
   readonly session?: number;
@@ -61,6 +63,7 @@ const fieldNames = [
   "stream",
   "streamId",
   "exporter",
+  "into",
   "destination",
   "worker",
   "session",

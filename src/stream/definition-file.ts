@@ -7,7 +7,7 @@ import {
   type StreamDefinition,
   StrategyOnFull,
 } from "../core/stream-definition.ts";
-import { type StreamOptions, changeStreamOptions, streamOptionsDefault } from "../core/stream-options.ts";
+import { type StreamOptions, readStoredOptions, streamOptionsDefault } from "../core/stream-options.ts";
 import { readDurableFile, writeDurableFile } from "../log/durable-file.ts";
 import type { Storage } from "../log/storage.ts";
 
@@ -55,8 +55,7 @@ export function decodeDefinition(bytes: Uint8Array, directory: string): StoredDe
   if (version === undefined) return { definition, options: streamOptionsDefault };
   try {
     // One that this version does not know may ask for messages to be kept that it would delete.
-    const options = changeStreamOptions(streamOptionsDefault, stored["options"] ?? {});
-    return { definition, options };
+    return { definition, options: readStoredOptions(stored["options"] ?? {}) };
   } catch (cause) {
     throw unreadable(textOf(cause), { cause });
   }

@@ -212,6 +212,7 @@ export async function startTestEngine(
       ledgers: () => [],
       states: () => [],
       retry: () => [],
+      redrives: { position: () => 0, kindOf: () => "", start: () => undefined, states: () => [] },
     },
     exportedEnd: () => STREAM_START,
   });

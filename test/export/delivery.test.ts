@@ -4,6 +4,8 @@ import fc from "fast-check";
 import { LossReason } from "../../src/core/stream-ledger.ts";
 import { isBalanced, newCursor, type CursorRecord } from "../../src/export/cursor-layout.ts";
 import {
+  confirmSetAside,
+  fold,
   isStuck,
   joined,
   nextGroup,
@@ -32,14 +34,29 @@ function cursorAt(position: number): CursorRecord {
   return { ...fresh, position, payloadOffset: 10 * position, accounts: { ...fresh.accounts, exported } };
 }
 
-function begun(count: number): Settled {
+/** A step, and the messages that were stored in the companion stream behind it. */
+interface Step extends Settled {
+  readonly setAside: readonly number[];
+  readonly setAsideError: string;
+}
+
+function begun(count: number): Step {
   return { cursor: newCursor(0), pending: batchOf(count), setAside: [], setAsideError: "" };
 }
 
-function answer(settled: Pick<Settled, "cursor" | "pending">, outcome: SendOutcome): Settled {
+function answer(settled: Pick<Settled, "cursor" | "pending">, outcome: SendOutcome, isRedrive = false): Step {
   assert.ok(settled.pending !== undefined);
   const group = nextGroup(settled.pending);
-  return settle(settled.cursor, settled.pending, { group, outcome, nowMs: 7 });
+  return storedStep(settle(settled.cursor, settled.pending, { group, outcome, isRedrive, nowMs: 7 }));
+}
+
+function storedStep({ cursor, pending }: Settled): Step {
+  const condemned = pending?.entries.filter(({ fate }) => fate === "condemned") ?? [];
+  const setAside = condemned.map(({ sequence }) => sequence);
+  const setAsideError = condemned.at(-1)?.error ?? "";
+  if (pending === undefined || condemned.length === 0) return { cursor, pending, setAside, setAsideError };
+  assert.ok(cursor.position <= setAside[0]!, "the position stays below what is not stored");
+  return { ...fold(cursor, confirmSetAside(pending, new Set(setAside)), 7), setAside, setAsideError };
 }
 
 const accepted: SendOutcome = { kind: "answered", failed: [], error: "" };
@@ -211,6 +228,15 @@ test("settle goes on behind what is parked, and needs a refusal after the accept
   assert.ok(isBalanced(done.cursor));
 });
 
+test("settle sets aside at its first refusal alone what is sent again by command", () => {
+  const first = answer(begun(2), refused, true);
+  assert.deepEqual([first.setAside, sequences(first.pending)], [[], [0]]);
+  const second = answer(first, refused, true);
+  assert.deepEqual([second.setAside, sequences(second.pending)], [[0], [1]]);
+  const third = answer(second, names([0]), true);
+  assert.deepEqual([third.setAside, third.cursor.position, third.pending], [[1], 2, undefined]);
+});
+
 test("settle sets a malformed record aside without asking for proof", () => {
   const outcome: SendOutcome = {
     kind: "answered",
@@ -266,7 +292,7 @@ test("settle accounts for every message exactly once, whatever the destination a
             });
           }
           const before: number = cursor.position;
-          const settled: Settled = settle(cursor, pending, { group, outcome, nowMs: 1 });
+          const settled: Step = storedStep(settle(cursor, pending, { group, outcome, nowMs: 1 }));
           for (const sequence of settled.setAside) aside.add(sequence);
           ({ cursor, pending } = settled);
           assert.ok(isBalanced(cursor));

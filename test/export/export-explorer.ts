@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { LossReason } from "../../src/core/stream-ledger.ts";
 import { CursorFile } from "../../src/export/cursor-file.ts";
 import type { CursorRecord } from "../../src/export/cursor-layout.ts";
 import { STREAM_DIRECTORY } from "../support/log-fixture.ts";
 import { SeededRandom } from "../support/deterministic.ts";
+import { SimCompanion } from "./sim-companion.ts";
 import { type CrashState, crashStates, SimStorage, type Faults } from "../support/sim-storage.ts";
 import {
   EXPORT_BATCH_SIZE,
@@ -79,6 +81,7 @@ async function exploreStates(
       const at = `operation ${operation} (${kind} ${String(note)}), ${state.label}`;
       const record = readCursor(state.storage, simulation.exporterId);
       checkState(simulation, { state, operation, record, at });
+      if (record !== undefined) checkCompanion(simulation, { state, record, at });
       if (results.states % resumeEvery !== 0) continue;
       results.resumed += 1;
       await resume(simulation, { state, operation, at });
@@ -112,6 +115,25 @@ function checkState(
     );
     const storedAt = world.cloudOperations.get(sequence) ?? Infinity;
     assert.ok(isLost || storedAt <= operation + 1, `${at}: message ${sequence} was passed and not sent`);
+  }
+}
+
+/** What the position has passed as set aside is in the companion stream, whatever a crash took. */
+function checkCompanion(
+  { world }: ExportSimulation,
+  { state, record, at }: { state: CrashState; record: CursorRecord; at: string },
+): void {
+  const ranges = record.ranges.filter(({ reason }) => reason === LossReason.SetAside);
+  if (ranges.length === 0) return;
+  const { clock } = world;
+  // A copy of the state: looking recovers it.
+  const entries = SimCompanion.entriesOn(state.storage.copy(), { clock, random: new SeededRandom(1) });
+  for (const { fromSequence, toSequence } of ranges) {
+    for (let sequence = fromSequence; sequence < toSequence; sequence += 1) {
+      const payloads = entries.get(sequence) ?? [];
+      assert.ok(payloads.length > 0, `${at}: message ${sequence} was passed and is not set aside`);
+      for (const payload of payloads) assert.equal(payload, world.payloads[sequence], at);
+    }
   }
 }
 

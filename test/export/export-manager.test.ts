@@ -302,7 +302,7 @@ test("ExportManager goes on with work in steps at once, when the notices of the 
       assert.equal(task.kind, "batch");
       const { cursor, continuation } = task;
       events.push(`step after ${continuation ?? "nothing"}`);
-      const rest = { pending: undefined, isStartSettled: false, setAside: [], setAsideError: "" };
+      const rest = { pending: undefined, isStartSettled: false, condemned: [] };
       const result = { kind: "batch", ...rest, file: undefined, cursorError: "" } as const;
       if (continuation !== "second") {
         const step = continuation === undefined ? "first" : "second";

@@ -30,6 +30,7 @@ import { blockOf, costOf, logOptions, smallPolicy, STREAM_DIRECTORY } from "../s
 import type { SimStorage } from "../support/sim-storage.ts";
 import { definitionWith } from "../support/stream-fixture.ts";
 import { explain } from "./cursor-explanation.ts";
+import { SimCompanion } from "./sim-companion.ts";
 import { streamOptionsDefault } from "../../src/core/stream-options.ts";
 
 /** What is planted between an exporter and the world. */
@@ -257,6 +258,11 @@ export class ExportSimulation {
     world.payloads.length = this.log.nextSequence;
     this.destination = new SimDestination(world, storage);
     const files = seams.wrapStorage(storage);
+    const companion = new SimCompanion(storage, {
+      files,
+      clock,
+      random: new SeededRandom(world.payloads.length),
+    });
     const reader = new LogReader({ storage, directory: STREAM_DIRECTORY });
     const runner = new ExportRunner({
       storage: files,
@@ -274,6 +280,10 @@ export class ExportSimulation {
       logger: silentLogger,
       timers: this.#timers,
       pool: this.#pool,
+      keepAside: async (request) => {
+        await turn();
+        return companion.keep(request);
+      },
     });
     this.manager.addStream({
       streamId: "s",

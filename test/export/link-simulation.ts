@@ -89,6 +89,7 @@ export class LinkSimulation implements TaskPool, Timers {
       logger: options.logger ?? silentLogger,
       timers: this,
       pool: this,
+      keepAside: () => Promise.reject(new Error("nothing is set aside here")),
     });
   }
 
@@ -281,8 +282,7 @@ function resultOf(
 ): BatchResult {
   const nothing = {
     isStartSettled: false,
-    setAside: [],
-    setAsideError: "",
+    condemned: [],
     file: undefined,
     cursorError: "",
   };

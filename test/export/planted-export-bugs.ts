@@ -115,6 +115,17 @@ export const plantedExportBugs: readonly PlantedExportBug[] = [
     needsFailedSync: false,
   },
   {
+    name: "what is set aside is not synced before the position passes it",
+    seams: {
+      ...soundExportSeams,
+      wrapStorage: (storage) =>
+        patchStorage(storage, (file) =>
+          file.path.includes("/companion/") ? { sync: (done) => done(undefined), syncNow: nothing } : {},
+        ),
+    },
+    needsFailedSync: false,
+  },
+  {
     name: "the directory of the cursors is not synced",
     seams: {
       ...soundExportSeams,

@@ -7,6 +7,7 @@ import { systemRandom } from "../../src/core/random.ts";
 import type { KinesisConfig } from "../../src/core/stream-definition.ts";
 import { ExportManager } from "../../src/export/export-manager.ts";
 import type { ExportManagerOptions } from "../../src/export/export-manager-options.ts";
+import type { SetAsideRequest } from "../../src/export/set-aside-keeper.ts";
 import { fileStorage } from "../../src/log/file-storage.ts";
 import { silentLogger } from "../../src/observe/logger.ts";
 import { FakeKinesisServer } from "./fake-kinesis-server.ts";
@@ -26,6 +27,8 @@ export function useKinesisEndpoint(url: string): void {
 export class ExportBench {
   readonly server: FakeKinesisServer;
   readonly directory: string;
+  /** What was set aside, in place of companion streams. */
+  readonly aside: SetAsideRequest[] = [];
   readonly #t: TestContext;
   readonly #streams = new Map<string, StreamFixture>();
 
@@ -53,6 +56,11 @@ export class ExportBench {
       storage: fileStorage,
       storeDirectory: this.directory,
       logger: silentLogger,
+      keepAside: (request) => {
+        this.aside.push(request);
+        const kept = request.messages.map(({ sequence }) => sequence);
+        return Promise.resolve({ streamName: `${request.origin.streamName}.set-aside`, kept, error: "" });
+      },
       ...options,
     });
     this.#t.after(() => manager.close({ deadlineMs: 2000 }));

@@ -19,10 +19,14 @@ export async function handleConfigureStream(
   const wish = parseWish(document);
   const fields = { strategyOnFull: StrategyOnFull.RejectNewData, ...wish.definition, name };
   const next = wish.definition === undefined ? undefined : checkUpdatedDefinition(fields);
-  const change = changeStream(engine, engine.catalog.get(name), ({ definition, options }) => {
-    const change = { definition: next ?? definition, options: changeStreamOptions(options, wish.options) };
-    return fitExporterOptions(change, wishedExporters(wish.options));
-  });
-  await inTime(engine.timers, `The configuration of stream "${name}"`, change);
+  const entry = engine.catalog.get(name);
+  const configure = async (): Promise<void> => {
+    await changeStream(engine, entry, ({ definition, options }) => {
+      const change = { definition: next ?? definition, options: changeStreamOptions(options, wish.options) };
+      return fitExporterOptions(change, wishedExporters(wish.options));
+    });
+    if ("setAside" in wish.options) await engine.companions.configure(name, entry.options);
+  };
+  await inTime(engine.timers, `The configuration of stream "${name}"`, configure());
   answerDocument(client, Operation.ConfigureStream, { requestId, document: "" });
 }

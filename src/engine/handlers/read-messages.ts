@@ -81,7 +81,7 @@ class PendingRead implements StreamRequest, ClientRead {
 }
 
 /** Copies, because what came up lies in the ring. */
-function collectMessages(streamName: string, records: ReceivedRecords, into: Message[]): void {
+export function collectMessages(streamName: string, records: ReceivedRecords, into: Message[]): void {
   const bytes = Uint8Array.prototype.slice.call(records.messages);
   let sequenceNumber = records.firstSequence;
   let at = 0;

@@ -6,6 +6,8 @@ export interface ExportRecord {
   readonly sequence: number;
   readonly ingestTimeMs: number;
   readonly data: Uint8Array;
+  /** How often it was set aside before; not there where it never was. */
+  readonly attempts?: number;
 }
 
 /** What one request may hold. The runner cuts batches to these, and sets aside what can never fit. */

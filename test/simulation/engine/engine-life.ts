@@ -52,6 +52,7 @@ export class EngineLife {
       timers: scheduler,
       storeDirectory: STORE_DIRECTORY,
       pool: this.pool,
+      keepAside: (request) => this.engine.companions.keep(request),
     });
     const contents = openStoreDirectory({ storage, storeDirectory: STORE_DIRECTORY });
     this.engine = new Engine({

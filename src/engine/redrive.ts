@@ -1,0 +1,108 @@
+import { MillraceError } from "../core/errors.ts";
+import { decodeEntry, isEntryOf } from "../export/set-aside-entry.ts";
+import type { EngineContext } from "./engine-context.ts";
+import { readInternally } from "./internal-read.ts";
+import type { StreamEntry } from "./stream-entry.ts";
+
+/** What a redrive will send. */
+export interface RedriveBegun {
+  /** The companion stream; undefined where nothing was ever set aside of the stream. */
+  readonly companion: string | undefined;
+  /** The exporters that send messages again, in the order of the definition. */
+  readonly exporters: readonly { readonly identifier: string; readonly messages: number }[];
+  /** Messages that stay where they are: of exporters that the definition has no more, and without payload. */
+  readonly left: readonly { readonly identifier: string; readonly messages: number; readonly why: string }[];
+}
+
+/**
+ * Sends the messages of a stream that were set aside again, to where their exporters send now: of the one with the identifier,
+ * or of all. Resolves when it has begun; how far it is shows in the stream's description (`setAside.redrives`). What was accepted
+ * by an earlier redrive is not sent again; what is refused again is set aside again, with one attempt more. `streamName` may be
+ * the companion's too.
+ * @throws {MillraceError} STREAM_NOT_FOUND, STREAM_FENCED, SERVER_BUSY of either stream. INVALID_REQUEST for an identifier that the
+ * stream's definition does not have, and for an exporter that is disabled or paused
+ */
+export async function redriveSetAside(
+  engine: EngineContext,
+  streamName: string,
+  identifier?: string,
+): Promise<RedriveBegun> {
+  const { catalog, companions, exports } = engine;
+  const asked = catalog.get(streamName);
+  const source = asked.options.companionOf === undefined ? asked : catalog.get(asked.options.companionOf);
+  const { name } = source.definition;
+  const ledgers = exports.ledgers(source.streamId);
+  const chosen = ledgers.filter((ledger) => identifier === undefined || ledger.identifier === identifier);
+  if (identifier !== undefined && chosen.length === 0) {
+    throw refused(name, `it has no exporter "${identifier}"`);
+  }
+  const companionName = companions.of(name)?.definition.name;
+  if (companionName === undefined) return { companion: undefined, exporters: [], left: [] };
+  const companion = catalog.get(companionName);
+  const { streamId: companionId } = companion;
+  const redrives = chosen.map(({ identifier, disabled }) => {
+    const target = { companionId, sourceId: source.streamId, identifier };
+    const [from, kind] = [exports.redrives.position(target), exports.redrives.kindOf(target)];
+    return { target, identifier, kind, disabled, from, messages: 0 };
+  });
+  const endSequence = companion.progress.syncedEndSequence;
+  const left = await countEntries(engine, companion, { redrives, endSequence });
+  const begun = redrives.filter(({ messages }) => messages > 0);
+  for (const redrive of begun) checkCanSend(source, redrive);
+  for (const { target } of begun) exports.redrives.start(target);
+  return {
+    companion: companionName,
+    exporters: begun.map(({ identifier, messages }) => ({ identifier, messages })),
+    left: left.filter((one) => identifier === undefined || one.identifier === identifier),
+  };
+}
+
+interface CountedRedrive {
+  readonly identifier: string;
+  readonly kind: string;
+  readonly disabled: boolean;
+  readonly from: number;
+  messages: number;
+}
+
+async function countEntries(
+  engine: EngineContext,
+  companion: StreamEntry,
+  { redrives, endSequence }: { redrives: readonly CountedRedrive[]; endSequence: number },
+): Promise<RedriveBegun["left"]> {
+  const left = new Map<string, { identifier: string; messages: number; why: string }>();
+  const fromSequence = Math.min(endSequence, ...redrives.map(({ from }) => from));
+  for await (const { sequenceNumber, payload } of readInternally(engine, companion, {
+    fromSequence,
+    endSequence,
+  })) {
+    const entry = decodeEntry(payload);
+    // Somebody appended something else.
+    if (entry === undefined) continue;
+    const redrive = redrives.find((one) => isEntryOf(entry, one));
+    if (redrive !== undefined && sequenceNumber < redrive.from) continue;
+    if (redrive !== undefined && entry.payload !== undefined) {
+      redrive.messages += 1;
+      continue;
+    }
+    const why =
+      redrive === undefined ? "the stream has no such exporter any more" : "their payload was omitted";
+    const key = `${entry.exporter}/${why}`;
+    const counted = left.get(key) ?? { identifier: entry.exporter, messages: 0, why };
+    counted.messages += 1;
+    left.set(key, counted);
+  }
+  return [...left.values()];
+}
+
+function checkCanSend({ definition, options }: StreamEntry, { identifier, disabled }: CountedRedrive): void {
+  if (disabled) throw refused(definition.name, `exporter "${identifier}" is disabled`);
+  if (options.exporters?.[identifier]?.paused === true) {
+    throw refused(definition.name, `exporter "${identifier}" is paused`);
+  }
+}
+
+function refused(streamName: string, why: string): MillraceError {
+  const text = `Cannot send again what was set aside of stream "${streamName}": ${why}`;
+  return new MillraceError("INVALID_REQUEST", text);
+}
