@@ -14,6 +14,8 @@ import { type Counterpart, EXPORTER } from "./destination-under-test.ts";
 import { testDestination } from "./suite.ts";
 
 const BAD = "refuse me";
+/** Of SiteWise, with the values below. */
+const CALLS_PER_BATCH = 3;
 
 /** What both services have in common as counterparts. */
 function counterpartOf<Entry>(
@@ -66,8 +68,10 @@ async function startAnalytics(t: CleanUp, tls: TestCertificate | undefined): Pro
 async function startSiteWise(t: CleanUp, tls: TestCertificate | undefined): Promise<Counterpart> {
   const server = await serveSiteWise(t, tls);
   const nowS = Math.floor(Date.now() / 1000);
+  const common = counterpartOf(server, tls, () => []);
   return {
-    ...counterpartOf(server, tls, () => []),
+    ...common,
+    holdAfter: (requests) => common.holdAfter(requests * CALLS_PER_BATCH),
     exporter: () => ({ exportDefinition: { IotSitewise: [{ identifier: EXPORTER, batchSize: 10 }] } }),
     // Five in a row share a time, so that a batch takes more than one call.
     payload: (counter) =>
