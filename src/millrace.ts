@@ -35,6 +35,11 @@ const entries: Readonly<Record<string, CommandEntry>> = {
     outlivesOutput: false,
     load: async (context) => (await import("./cli/streams.ts")).streamsCommand(context),
   },
+  exports: {
+    summary: "Look at exporters, and pause, resume and retry them",
+    outlivesOutput: false,
+    load: async (context) => (await import("./cli/exports.ts")).exportsCommand(context),
+  },
   append: {
     summary: "Append each line of standard input as one message",
     outlivesOutput: true,

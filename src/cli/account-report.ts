@@ -100,17 +100,3 @@ const reasonTitles: Readonly<Record<string, string | undefined>> = {
   deleted: "freed",
   setAside: "set aside",
 };
-
-/** What each exporter does. */
-export function formatExporters(exporters: readonly ExporterDescription[]): string {
-  const cells = exporters.map((exporter) => [
-    exporter.identifier,
-    exporter.kind,
-    exporter.disabled ? "disabled" : (exporter.priority?.toString() ?? "last"),
-    exporter.position,
-    exporter.lastExportTimeMs > 0 ? formatTime(exporter.lastExportTimeMs) : "never",
-    exporter.errorMessage,
-  ]);
-  const head = ["exporter", "destination", "priority", "next", "last attempt", "error"];
-  return formatTable(head, cells, { right: [3] });
-}

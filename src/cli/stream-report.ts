@@ -1,7 +1,8 @@
 import { Persistence, StrategyOnFull } from "../core/stream-definition.ts";
 import type { StorageDescription, StreamDescription } from "../core/stream-description.ts";
-import { formatAccounts, formatExporters, formatLosses } from "./account-report.ts";
-import { formatBytes, formatDuration, formatFields, formatTable, formatTime } from "./table.ts";
+import { formatAccounts, formatLosses } from "./account-report.ts";
+import { formatExporters, formatRate } from "./exports-report.ts";
+import { formatBytes, formatDuration, formatFields, formatSpan, formatTable, formatTime } from "./table.ts";
 
 /** One line a stream. */
 export function formatStreams(streams: readonly StreamDescription[]): string {
@@ -52,6 +53,7 @@ function fieldsOf(stream: StreamDescription): [string, string | number][] {
     ["size", `${formatBytes(storage.totalBytes)}, stored in ${formatBytes(storage.storedBytes)}`],
     ["written", writtenText(storage)],
     ["a power cut takes", powerCutText(stream)],
+    ["appended of late", appendedText(stream)],
   ];
   if (syncedEndSequence < nextSequence)
     fields.push([
@@ -72,6 +74,13 @@ function fieldsOf(stream: StreamDescription): [string, string | number][] {
 function stateText({ state, lastFault }: StreamDescription): string {
   if (lastFault === undefined) return state;
   return state === "ok" ? `ok (the last fault was: ${lastFault})` : `${state}: ${lastFault}`;
+}
+
+function appendedText({ appendRate, forecast: { fullInMs } }: StreamDescription): string {
+  const { messagesPerSecond, bytesPerSecond } = appendRate;
+  const rate = `${formatRate(messagesPerSecond)} messages and ${formatBytes(bytesPerSecond)} a second`;
+  if (fullInMs === null) return rate;
+  return `${rate}; ${fullInMs === 0 ? "full now" : `at this rate full in ${formatSpan(fullInMs)}`}`;
 }
 
 /** Since the stream was opened. */

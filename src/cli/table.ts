@@ -62,6 +62,30 @@ export function formatDuration(ms: number): string {
   return `${ms} ms`;
 }
 
+/** To two digits or so, as somebody says it who waits: `8000000` as `2.2 h`. */
+export function formatSpan(ms: number): string {
+  const [unit, unitMs] = DURATIONS.find(([, least]) => ms >= least) ?? ["s", 1000];
+  const value = ms / unitMs;
+  return `${value >= 10 ? Math.round(value) : Number(value.toFixed(1))} ${unit}`;
+}
+
+/** Lines of at most so many columns, where blanks allow it; those after the first are indented further. */
+export function wrapText(
+  text: string,
+  { columns, indent }: { readonly columns: number; readonly indent: string },
+): string {
+  const lines: string[] = [];
+  let line = indent;
+  for (const word of formatCell(text).split(" ")) {
+    if (line.trim() !== "" && line.length + 1 + word.length > columns) {
+      lines.push(line);
+      line = `${indent}${indent}`;
+    }
+    line += line.trim() === "" ? word : ` ${word}`;
+  }
+  return [...lines, line].join("\n");
+}
+
 /** Unix milliseconds as people and programs read them. */
 export function formatTime(ms: number): string {
   return new Date(ms).toISOString();

@@ -259,7 +259,8 @@ export class Connection {
       }
       case Operation.DescribeStreamResult:
       case Operation.ConfigureStreamResult:
-      case Operation.CreateStreamResult: {
+      case Operation.CreateStreamResult:
+      case Operation.CommandExportsResult: {
         const { requestId, status, errorMessage, document } = decodeStreamDocumentResult(frame);
         const pending = this.#documents.get(requestId);
         this.#documents.delete(requestId);

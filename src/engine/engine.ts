@@ -205,6 +205,7 @@ export class Engine implements EngineContext {
       this.exports.addStream(isMemory ? { ...source, memory } : source);
       entry.isExported = true;
     }
+    entry.traffic.note(entry.progress, this.clock.monotonicMs());
     this.exports.onProgress(streamId, entry.progress);
     entry.release.toldSequence = 0;
     void tellRelease(this, entry);

@@ -87,7 +87,7 @@ function forecastStream(engine: EngineContext, entry: StreamEntry): ForecastStre
 }
 
 function forecastExporter({
-  ledger: { disabled, pending },
+  ledger: { disabled, pending, errorMessage },
   state,
   oldestPendingAgeMs,
 }: Pick<ExporterOutlook, "ledger" | "state" | "oldestPendingAgeMs">): ForecastExporter {
@@ -95,6 +95,7 @@ function forecastExporter({
   return {
     disabled,
     canSend: state.state !== "disabled" && state.state !== "paused",
+    isFailing: errorMessage !== "" || state.state === "backoff" || state.state === "stuck",
     pending,
     oldestPendingAgeMs,
     batchIntervalMs,

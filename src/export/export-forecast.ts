@@ -29,6 +29,8 @@ export interface ForecastExporter {
   readonly disabled: boolean;
   /** Neither disabled nor paused, and to a destination that this version knows. */
   readonly canSend: boolean;
+  /** Its last attempt failed, or has been out for too long. */
+  readonly isFailing: boolean;
   readonly pending: MessageTotals;
   /** Undefined where nothing is pending, or it is not known. */
   readonly oldestPendingAgeMs: number | undefined;
@@ -146,14 +148,11 @@ function exportedPerMs(exporter: ForecastExporter, arrivingPerMs: number): numbe
 }
 
 /** Whether nothing waits for longer than messages wait for a batch anyway. */
-function isKeepingUp({
-  canSend,
-  pending,
-  oldestPendingAgeMs,
-  batchIntervalMs = 0,
-}: ForecastExporter): boolean {
+function isKeepingUp(exporter: ForecastExporter): boolean {
+  const { canSend, isFailing, pending, oldestPendingAgeMs, batchIntervalMs = 0 } = exporter;
   if (!canSend) return false;
   if (pending.messages === 0) return true;
+  if (isFailing) return false;
   return oldestPendingAgeMs !== undefined && oldestPendingAgeMs <= batchIntervalMs + FORECAST_KEEPING_UP_MS;
 }
 

@@ -160,6 +160,7 @@ describe("formatStream", () => {
       "size               0 B, stored in 0 B",
       "written            0 B",
       "a power cut takes  nothing",
+      "appended of late   0 messages and 0 B a second",
       "",
       "account   stream  bytes",
       "appended       0    0 B",
@@ -175,6 +176,7 @@ describe("formatStream", () => {
       "size               1.2 KiB, stored in 900 B",
       "written            2 KiB, and 512 B again in full-size blocks",
       "a power cut takes  at most the newest 1 s or 4 MiB, and what comes while a sync runs",
+      "appended of late   0 messages and 0 B a second",
       "not synced         2 messages, 120 B",
       "failed rewrites    2, the last: EIO: i/o error, write",
       "last unclean end   at 12, found 2026-01-02T00:00:00.000Z",
@@ -195,9 +197,12 @@ describe("formatStream", () => {
       "corrupt        15  15  100 B  2026-01-02T00:00:00.000Z  stream",
       "set aside      12  12  100 B  2026-01-02T00:00:00.000Z  first",
       "",
-      "exporter  destination  priority  next  last attempt              error",
-      "first     kinesis      1           15  2026-01-02T00:00:00.000Z  no route",
-      "second    kinesis      disabled     0  never",
+      "exporter  state  pending   bytes   oldest  sent/s  drained in  loses in",
+      "first     idle         5   500 B  unknown       0         now     never",
+      "second    idle        10  1000 B  unknown       0         now     never",
+      "  first: kinesis, priority 1, at 15, no success yet",
+      "  failing: no route",
+      "  second: kinesis, priority last, at 0, no success yet",
     ]);
   });
 

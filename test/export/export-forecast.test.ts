@@ -35,6 +35,7 @@ const overwriting: ForecastStream = { ...rejecting, strategyOnFull: StrategyOnFu
 const behind: ForecastExporter = {
   disabled: false,
   canSend: true,
+  isFailing: false,
   pending: pendingOf(50),
   oldestPendingAgeMs: 60_000,
   batchIntervalMs: undefined,
@@ -256,6 +257,12 @@ describe("forecastDrained", () => {
     ["never while it may not send", rejecting, { ...behind, canSend: false, exported: rate(100) }, undefined],
     ["the backlog by the difference of the rates", rejecting, { ...behind, exported: rate(15) }, 10_000],
     ["now where nothing waits longer than it must", rejecting, { ...behind, oldestPendingAgeMs: 9000 }, 0],
+    [
+      "never where it has just begun to fail",
+      rejecting,
+      { ...behind, oldestPendingAgeMs: 100, isFailing: true },
+      undefined,
+    ],
     [
       "now where it only waits for its batch interval",
       rejecting,

@@ -1,0 +1,127 @@
+import { Command } from "commander";
+import type { MillraceClient } from "../client/millrace-client.ts";
+import { MillraceError } from "../core/errors.ts";
+import { writeLine, type CommandContext } from "./command-context.ts";
+import { withEngineOptions, type EngineFlags } from "./engine-address.ts";
+import { exporterStatuses, formatExports } from "./exports-report.ts";
+import { withClient } from "./with-client.ts";
+
+/** Exporters of one stream that something was done for. */
+interface Done {
+  readonly stream: string;
+  readonly exporters: readonly string[];
+}
+
+const statusDetails = `
+States: idle, sending, waiting (for its batch interval), backoff (after a failure), throttled (by a bandwidth
+cap), blocked (better priorities have data, or all threads are busy), paused, disabled, stuck.
+
+Rates are those of about the last minute. Drained, lost and full say when: if everything goes on at these
+rates, all that is pending is exported, messages that were not exported begin to be overwritten or to
+expire, the stream refuses appends. Times are those of the engine.`;
+
+/** `millrace exports status|pause|resume|retry`. */
+export function exportsCommand(context: CommandContext): Command {
+  const group = new Command("exports").description("Look at exporters, and pause, resume and retry them");
+  for (const command of [
+    statusCommand(context),
+    changeCommand(context, {
+      name: "pause",
+      done: "paused",
+      description: "Let an exporter send nothing until it is resumed, also over restarts; its position stays",
+      act: (client, stream, exporter) => client.pauseExports(stream, exporter),
+    }),
+    changeCommand(context, {
+      name: "resume",
+      done: "resumed",
+      description: "Let a paused exporter go on where it was",
+      act: (client, stream, exporter) => client.resumeExports(stream, exporter),
+    }),
+    retryCommand(context),
+  ]) {
+    group.addCommand(command);
+  }
+  return group;
+}
+
+function statusCommand(context: CommandContext): Command {
+  const command = withEngineOptions(
+    new Command("status")
+      .description("Show what exporters do, their backlogs and errors, and what comes of it")
+      .argument("[stream]", "of this stream only")
+      .addHelpText("after", statusDetails),
+  );
+  return command.action((stream: string | undefined, flags: EngineFlags) =>
+    withClient(context, flags, async (client) => {
+      const described = [];
+      for (const name of await streamNames(client, stream)) described.push(await client.describeStream(name));
+      const { json } = flags;
+      const text = json === true ? JSON.stringify(exporterStatuses(described)) : formatExports(described);
+      await writeLine(context.stdout, text);
+    }),
+  );
+}
+
+interface Change {
+  readonly name: string;
+  readonly done: string;
+  readonly description: string;
+  readonly act: (
+    client: MillraceClient,
+    stream: string,
+    exporter: string | undefined,
+  ) => Promise<readonly string[]>;
+}
+
+/** A command about one stream, or one exporter of it. */
+function changeCommand(context: CommandContext, { name, done, description, act }: Change): Command {
+  const command = withEngineOptions(
+    new Command(name)
+      .description(description)
+      .argument("<stream>")
+      .argument("[exporter]", "identifier of one; without it all of the stream"),
+  );
+  return command.action((stream: string, exporter: string | undefined, flags: EngineFlags) =>
+    withClient(context, flags, async (client) => {
+      const exporters = await act(client, stream, exporter);
+      await tell(context, flags, { done, what: [{ stream, exporters }] });
+    }),
+  );
+}
+
+function retryCommand(context: CommandContext): Command {
+  const command = withEngineOptions(
+    new Command("retry")
+      .description("Try at once what waits after a failure, instead of at the end of its delay")
+      .argument("[stream]", "of this stream only; without it of all streams")
+      .argument("[exporter]", "identifier of one; without it all that may send"),
+  );
+  return command.action((stream: string | undefined, exporter: string | undefined, flags: EngineFlags) =>
+    withClient(context, flags, async (client) => {
+      const what: Done[] = [];
+      for (const name of await streamNames(client, stream)) {
+        const exporters = await client.retryExports(name, exporter);
+        if (exporters.length > 0) what.push({ stream: name, exporters });
+      }
+      if (what.length === 0) {
+        const whose = stream === undefined ? "of any stream" : `of stream "${stream}"`;
+        throw new MillraceError("INVALID_REQUEST", `Cannot retry: no exporter ${whose} may send`);
+      }
+      await tell(context, flags, { done: "retried", what });
+    }),
+  );
+}
+
+async function streamNames(client: MillraceClient, stream: string | undefined): Promise<string[]> {
+  return stream === undefined ? [...(await client.listStreams())].sort() : [stream];
+}
+
+/** Says what was done. */
+async function tell(
+  { stdout }: CommandContext,
+  { json }: EngineFlags,
+  { done, what }: { readonly done: string; readonly what: readonly Done[] },
+): Promise<void> {
+  const lines = what.map(({ stream, exporters }) => `${done} ${exporters.join(", ")} of ${stream}`);
+  await writeLine(stdout, json === true ? JSON.stringify({ [done]: what }) : lines.join("\n"));
+}
