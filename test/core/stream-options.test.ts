@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { changeStreamOptions, streamOptionsDefault } from "../../src/core/stream-options.ts";
+import {
+  changeStreamOptions,
+  readStoredOptions,
+  streamOptionsDefault,
+} from "../../src/core/stream-options.ts";
 
 describe("changeStreamOptions", () => {
   it("changes what is named and keeps the rest", () => {
@@ -13,7 +17,7 @@ describe("changeStreamOptions", () => {
   it("refuses a name that it does not know, naming those it does", () => {
     const refusal = {
       code: "INVALID_REQUEST",
-      message: /"freeexported" is not known, only freeExported, exporters, files$/,
+      message: /"freeexported" is not known, only freeExported, exporters, files, setAside$/,
     };
     assert.throws(() => changeStreamOptions(streamOptionsDefault, { freeexported: true }), refusal);
     const inherited = JSON.parse('{"__proto__":true}') as object;
@@ -76,5 +80,38 @@ describe("exporters to files", () => {
     assert.throws(wish({ ...file, directory: "data" }), /directory is "data", must be an absolute path$/);
     assert.throws(wish({ ...file, format: "csv" }), /format is "csv", must be one of jsonLines, raw$/);
     assert.throws(wish({ ...file, rotateBytes: 1 }), /rotateBytes is 1, must be/);
+  });
+});
+
+describe("options of the companion stream", () => {
+  it("change field by field, and go back to the default with null", () => {
+    const sized = changeStreamOptions(streamOptionsDefault, { setAside: { maxSize: 65_536 } });
+    assert.deepEqual(sized, { freeExported: false, setAside: { maxSize: 65_536 } });
+    const both = changeStreamOptions(sized, { setAside: { strategyOnFull: "RejectNewData" }, files: [] });
+    assert.deepEqual(both.setAside, { maxSize: 65_536, strategyOnFull: "RejectNewData" });
+    assert.deepEqual(changeStreamOptions(both, { setAside: { maxSize: null } }).setAside, {
+      strategyOnFull: "RejectNewData",
+    });
+    assert.deepEqual(changeStreamOptions(both, { setAside: null }), streamOptionsDefault);
+  });
+
+  it("refuse what no companion stream can be", () => {
+    const small = () => changeStreamOptions(streamOptionsDefault, { setAside: { maxSize: 65_535 } });
+    assert.throws(small, /setAside: maxSize is 65535, must be an integer from 65536 to/);
+    const other = () => changeStreamOptions(streamOptionsDefault, { setAside: { strategyOnFull: 1 } });
+    assert.throws(other, /strategyOnFull is 1, must be one of RejectNewData, OverwriteOldestData/);
+  });
+});
+
+describe("readStoredOptions", () => {
+  it("knows whose companion a stream is, which no client may say", () => {
+    const stored = { freeExported: false, companionOf: "readings" };
+    assert.deepEqual(readStoredOptions(stored), stored);
+    assert.throws(
+      () => readStoredOptions({ companionOf: 7 }),
+      /companionOf is 7, must be the name of a stream/,
+    );
+    const said = () => changeStreamOptions(streamOptionsDefault, stored);
+    assert.throws(said, /"companionOf" is not known/);
   });
 });
