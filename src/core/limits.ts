@@ -303,6 +303,8 @@ export const EXPORT_HEADERS_MAX = 256;
 export const EXPORT_SLOW_RETRY_MS = 60_000;
 /** Between two tries to append a status message to a stream that cannot take it now. */
 export const EXPORT_NOTICE_RETRY_MS = 250;
+/** Such tries for a task that ended with its stream or its exporter. */
+export const EXPORT_CANCEL_NOTICE_TRIES = 20;
 /** After a request that took too long the next is half as large, down to this. */
 export const EXPORT_REQUEST_BYTES_MAX = 16 * MIB;
 export const EXPORT_REQUEST_BYTES_MIN = 64 * KIB;

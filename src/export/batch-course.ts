@@ -22,7 +22,8 @@ export class BatchCourse {
   /** The task as the window after `result` sees it. */
   next(task: BatchTask, result: BatchResult, nowMs: number): BatchTask {
     if (result.file?.durable !== undefined) this.#syncDueMs = nowMs + CURSOR_SYNC_INTERVAL_MS;
-    return { ...task, syncAfterMs: Math.max(0, this.#syncDueMs - nowMs), continuation: undefined };
+    const syncAfterMs = Math.max(0, this.#syncDueMs - nowMs);
+    return { ...task, cursor: result.cursor, syncAfterMs, continuation: undefined };
   }
 }
 

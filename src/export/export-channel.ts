@@ -69,7 +69,20 @@ export interface ForgetTask {
   readonly cursors: readonly CursorPlace[];
 }
 
-export type ExportTask = BatchTask | SyncTask | ForgetTask;
+/** Ends what an exporter has under way that takes several requests, and removes what it keeps of it. */
+export interface CancelTask {
+  readonly kind: "cancel";
+  readonly streamId: string;
+  readonly streamName: string;
+  readonly streamDirectory: string;
+  readonly exporterId: string;
+  readonly identifier: string;
+  readonly destination: DestinationSettings;
+  /** In words, for whoever waits for it. */
+  readonly reason: string;
+}
+
+export type ExportTask = BatchTask | SyncTask | ForgetTask | CancelTask;
 
 export interface BatchResult {
   readonly kind: "batch";
@@ -140,4 +153,10 @@ export interface CursorsResult {
   readonly error: string;
 }
 
-export type ExportResult = BatchResult | CursorsResult;
+/** The answer to a cancel task. */
+export interface CancelResult {
+  readonly kind: "canceled";
+  readonly notices: readonly StreamNotice[];
+}
+
+export type ExportResult = BatchResult | CursorsResult | CancelResult;

@@ -6,6 +6,7 @@ import type { ExportStatus } from "../core/stream-definition.ts";
 import { EventName } from "../observe/events.ts";
 import type { CursorPlace } from "./cursor-file.ts";
 import type { CursorRecord } from "./cursor-layout.ts";
+import { CancelKeeper } from "./cancel-keeper.ts";
 import { CursorKeeper } from "./cursor-keeper.ts";
 import type { BatchTask, ExportResult } from "./export-channel.ts";
 import { exportPoolFor, type TaskPool } from "./export-pool.ts";
@@ -45,6 +46,7 @@ export class ExportManager {
   readonly #keeper: CursorKeeper;
   readonly #notices: NoticeKeeper;
   readonly #aside: SetAsideKeeper;
+  readonly #cancels: CancelKeeper;
   #batchesInFlight = 0;
   #cancelTimer: (() => void) | undefined;
   #wakeIsQueued = false;
@@ -58,19 +60,15 @@ export class ExportManager {
     this.#slots = threadPoolSize;
     this.#timers = options.timers ?? systemTimers;
     this.#pool = options.pool ?? exportPoolFor({ ...options, threadPoolSize, threadsMax });
-    const { clock, random, kbitPerSecondMax, logger, appendNotice } = options;
+    const { clock, random, storage, kbitPerSecondMax, logger, appendNotice } = options;
     this.#stuck = new StuckWatch(logger);
     this.#turns = new ExportTurns({ random, kbitPerSecondMax, nowMs: clock.monotonicMs() });
     this.#aside = new SetAsideKeeper({ keep: options.keepAside, clock });
     this.#notices = new NoticeKeeper({ append: appendNotice, timers: this.#timers, logger });
-    this.#keeper = new CursorKeeper({
-      storage: options.storage,
-      pool: this.#pool,
-      clock,
-      logger,
-      onSynced: ({ stream }) => options.onStatusChange?.(stream.streamId),
-      onDone: () => this.#queueWake(),
-    });
+    const work = { pool: this.#pool, logger, onDone: () => this.#queueWake() };
+    this.#cancels = new CancelKeeper({ ...work, notices: this.#notices });
+    const onSynced = ({ stream }: Exporter): void => options.onStatusChange?.(stream.streamId);
+    this.#keeper = new CursorKeeper({ ...work, storage, clock, onSynced });
     this.redrives = new Redrives({
       sourceOf: (streamId) => this.#sources.get(streamId),
       readCursor: (place) => this.#keeper.read(place),
@@ -116,8 +114,10 @@ export class ExportManager {
       kept.configure(settings);
       return kept;
     });
-    const places = [...before.values()].map((exporter) => this.#remove(exporter));
-    if (!source.stream.isMemory) this.#keeper.forget(places, this.#batches.ofStream(streamId));
+    const removed = [...before.values()];
+    const places = removed.map((exporter) => this.#remove(exporter));
+    const released = this.#cancels.removed(removed, this.#batches.ofStream(streamId));
+    if (!source.stream.isMemory) this.#keeper.forget(places, released);
     this.redrives.follow(streamId);
     this.#queueWake();
   }
@@ -128,15 +128,14 @@ export class ExportManager {
     for (const exporter of source.exporters) this.#remove(exporter);
     this.redrives.forget(streamId);
     this.#sources.delete(streamId);
-    await this.#batches.ofStream(streamId);
+    await this.#cancels.removed(source.exporters, this.#batches.ofStream(streamId));
     await this.#keeper.settled();
     this.#queueWake();
   }
 
   /** Exporters may read messages from the oldest up to, not including, the synced end. */
   onProgress(streamId: string, progress: ExportProgress): void {
-    const source = this.#source(streamId);
-    noteProgress(source, progress, this.#nowMs());
+    noteProgress(this.#source(streamId), progress, this.#nowMs());
     this.redrives.noteProgress(streamId);
     this.#queueWake();
   }
@@ -268,6 +267,7 @@ export class ExportManager {
     const nowMs = this.#nowMs();
     const settleAtMs = this.#settleStarts(nowMs);
     const startAtMs = this.#startBatches(nowMs);
+    this.#cancels.look(this.#exporters.values());
     const syncAtMs = this.#keeper.syncWhenDue([...this.#exporters.values()], nowMs);
     const stuckAtMs = this.#stuck.look(this.#exporters.values(), nowMs);
     const wakeAtMs = Math.min(settleAtMs, startAtMs, syncAtMs, stuckAtMs);

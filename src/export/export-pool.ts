@@ -85,8 +85,8 @@ export function exportPoolFor(options: {
   return new ExportPool({
     settings: { storeDirectory, destinations },
     threadsMax: Math.min(threadsMax, threadPoolSize),
-    // One task more than slots: the sync of cursors must not wait for an upload.
-    tasksMax: threadPoolSize + 1,
+    // Two more than slots: the sync of cursors must not wait for an upload, nor must the end of one.
+    tasksMax: threadPoolSize + 2,
     environment,
   });
 }

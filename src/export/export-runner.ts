@@ -26,6 +26,7 @@ import type {
 import { outcomeOf, settleWindow, type AnsweredRequest, type PreparedWindow } from "./export-window.ts";
 import { resumeBatch, unreadable, withDamaged } from "./resumed-batch.ts";
 import { settleStart } from "./start-settlement.ts";
+import { cancelUpload } from "./upload-cancel.ts";
 import { removeUploadFile } from "./upload-file.ts";
 
 export interface ExportRunnerOptions {
@@ -71,6 +72,8 @@ export class ExportRunner {
           removeUploadFile(this.#options.storage, place);
           file.remove();
         });
+      case "cancel":
+        return cancelUpload(this.#options.storage, task, (kind) => this.#destination(kind));
     }
   }
 

@@ -14,10 +14,10 @@ export function beginAnew(
   const begin = (): void => {
     const left = stream.isMemory ? undefined : keeper.read(place);
     if (left !== undefined) exporter.supersede(left);
-    exporter.release();
+    exporter.isHeld = false;
     onBegun();
   };
-  exporter.hold();
+  exporter.isHeld = true;
   const forgetting = keeper.forgetting(place);
   if (forgetting === undefined) begin();
   else void forgetting.then(begin);

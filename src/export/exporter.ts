@@ -42,8 +42,11 @@ export class Exporter {
   /** Up to where everything is skipped for a start that the stream had not reached. */
   #skippedTo: StreamPlace | undefined;
   readonly #file: CursorFileKnowledge;
-  #isHeld = false;
+  /** Nothing starts: what is left of an exporter of the same identifier, or of a task, is being removed. */
+  isHeld = false;
   #continuation: string | undefined;
+  /** A message that takes several requests was begun, and not answered. */
+  isUnderWay = false;
   isRemoved = false;
 
   /** `stored` is the cursor that was found on disk. */
@@ -86,8 +89,8 @@ export class Exporter {
   }
 
   /** Whether a task has the exporter, or its cursor file. */
-  get #isBusy(): boolean {
-    return this.inFlight || this.#file.isSyncing || this.#isHeld;
+  get isBusy(): boolean {
+    return this.inFlight || this.#file.isSyncing || this.isHeld;
   }
 
   /** A kept exporter keeps its position unless its start is another; what is in flight ends under the old settings. */
@@ -99,15 +102,6 @@ export class Exporter {
     }
     this.#traffic.configure(settings.kbitPerSecondMax);
     this.#settings = settings;
-  }
-
-  /** Nothing starts until `release`: what is left of an exporter of the same identifier is being removed. */
-  hold(): void {
-    this.#isHeld = true;
-  }
-
-  release(): void {
-    this.#isHeld = false;
   }
 
   /** A record on disk that is not this exporter's, and could not be removed, must not pass for one that it has not heard of. */
@@ -127,12 +121,12 @@ export class Exporter {
 
   /** When what was written last should be durable; Infinity if it is, or if a batch in flight sees to it. */
   get syncDueMs(): number {
-    return this.#isBusy ? Infinity : this.#file.syncDueMs;
+    return this.isBusy ? Infinity : this.#file.syncDueMs;
   }
 
   /** No batch may start until `finishSync`: only one task at a time has the cursor file. */
   startSync(): CursorPlace & { readonly syncedSlot: Slot | undefined } {
-    assert(!this.#isBusy, "one task at a time has a cursor file");
+    assert(!this.isBusy, "one task at a time has a cursor file");
     this.#file.isSyncing = true;
     return { ...this.place, syncedSlot: this.#file.syncedSlot };
   }
@@ -159,7 +153,7 @@ export class Exporter {
   }
 
   mayStartAtMs(): number {
-    return this.#isBusy ? Infinity : this.#pace.notBeforeMs;
+    return this.isBusy ? Infinity : this.#pace.notBeforeMs;
   }
 
   /** Messages that are stored, may be sent and were not settled. */
@@ -192,7 +186,7 @@ export class Exporter {
       priority: this.#settings.priority,
       endpoint: this.#settings.endpoint,
       disabled: !this.canSend,
-      inFlight: this.#isBusy,
+      inFlight: this.isBusy,
       backlogMessages: this.inFlight ? pending - next : pending,
       nextBatchMessages: next,
       batchSize,
@@ -253,7 +247,7 @@ export class Exporter {
     { nowMs, memory, kbitPerSecondMax, windowsMax = 1 }: TaskStart,
     { begun, start }: { begun: FlightStart; start: StartChange | undefined },
   ): BatchTask {
-    assert(!this.#isBusy, "one task in flight per exporter");
+    assert(!this.isBusy, "one task in flight per exporter");
     const { oldest, syncedEnd, streamId, name, directory } = this.stream;
     const { exporterId, identifier, destination, batchSize, inFlightMax, isRedrive = false } = this.#settings;
     const endSequence = this.#batch?.end.sequence ?? this.nextSequence + batchSize * inFlightMax;
@@ -295,7 +289,9 @@ export class Exporter {
     this.#cursor = result.cursor;
     const error = errorOf(result, this.#batch);
     this.#batch = result.pending;
-    this.#continuation = result.outcome.kind === "progress" ? result.outcome.continuation : undefined;
+    const { outcome } = result;
+    this.#continuation = outcome.kind === "progress" ? outcome.continuation : undefined;
+    if (outcome.kind !== "failed") this.isUnderWay = outcome.kind === "progress";
     if (result.file !== undefined) this.#file.learn(result.file, nowMs);
     if (result.isStartSettled && flight.moveCount === this.#moveCount) this.#isMoveDue = false;
     if (result.outcome.kind !== "unreadable") this.#inDoubtFrom = undefined;

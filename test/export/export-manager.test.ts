@@ -334,3 +334,53 @@ test("ExportManager goes on with work in steps at once, when the notices of the 
     "step after second",
   ]);
 });
+
+test("ExportManager has work ended whose message is gone from the stream, and goes on with what comes then", async (t) => {
+  const bench = await ExportBench.start(t);
+  const events: string[] = [];
+  const told: string[] = [];
+  const rest = { pending: undefined, isStartSettled: false, condemned: [] };
+  const pool: TaskPool = {
+    run: (task) => {
+      if (task.kind === "cancel") {
+        events.push(`cancel: ${task.reason}`);
+        const notices = [{ streamName: "status", payload: "canceled" }];
+        return Promise.resolve({ kind: "canceled", notices });
+      }
+      assert.equal(task.kind, "batch");
+      events.push(`step at ${Math.max(task.cursor.position, task.oldest.sequence)}`);
+      const outcome =
+        events.length === 1
+          ? ({ kind: "progress", sentBytes: 5 } as const)
+          : ({ kind: "failed", scope: "exporter", pace: "slow", timedOut: false, error: "away" } as const);
+      const result = { kind: "batch", ...rest, file: undefined, cursorError: "" } as const;
+      return Promise.resolve({ ...result, cursor: task.cursor, outcome });
+    },
+    close: () => Promise.resolve(),
+  };
+  const appendNotice = ({ payload }: { payload: string }): Promise<void> => {
+    told.push(payload);
+    return Promise.resolve();
+  };
+  const manager = bench.manager({ pool, appendNotice });
+  const stream = bench.addStream(manager, "s", [config]);
+  const one = await stream.append(numbered(1));
+  manager.onProgress("s", one);
+  const until = async (isMet: () => boolean): Promise<void> => {
+    for (let tries = 0; !isMet(); tries += 1) {
+      assert.ok(tries < 500, events.join());
+      await after(10);
+    }
+  };
+  await until(() => events.length === 2);
+  // It expires while its destination is away.
+  const { syncedEndSequence: oldestSequence, syncedEndPayloadOffset: oldestPayloadOffset } = one;
+  manager.onProgress("s", { ...one, oldestSequence, oldestPayloadOffset });
+  await until(() => told.length === 1);
+  assert.deepEqual(events, ["step at 0", "step at 0", "cancel: the task expired or was overwritten"]);
+  manager.retry("s");
+  const two = await stream.append(numbered(1, 1));
+  manager.onProgress("s", { ...two, oldestSequence, oldestPayloadOffset });
+  await until(() => events.length === 4);
+  assert.equal(events.at(-1), "step at 1");
+});

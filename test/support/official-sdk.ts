@@ -14,6 +14,14 @@ export interface Built {
   withKinesis(configs: readonly Built[]): Built;
   withIdentifier(identifier: string): Built;
   withKinesisStreamName(name: string): Built;
+  withS3TaskExecutor(configs: readonly Built[]): Built;
+  withStatusConfig(config: Built): Built;
+  withStatusLevel(level: unknown): Built;
+  withStatusStreamName(name: string): Built;
+  withInputUrl(url: string): Built;
+  withBucket(bucket: string): Built;
+  withKey(key: string): Built;
+  withUserMetadata(metadata: Record<string, string>): Built;
   withDisabled(disabled: boolean): Built;
   withStartSequenceNumber(sequence: number): Built;
   withStrategyOnFull(strategy: unknown): Built;
@@ -51,12 +59,42 @@ export interface OfficialClient {
   /** Called by the constructor, which leaves its promise to nobody. */
   __connect(): Promise<void>;
 }
+/** What the client's own parser makes of a status message. */
+export interface OfficialStatus {
+  /** The client's own constants. */
+  readonly eventType: unknown;
+  readonly status: unknown;
+  readonly statusLevel: unknown;
+  readonly message: string;
+  readonly timestampEpochMs: number;
+  readonly statusContext: {
+    readonly s3ExportTaskDefinition: {
+      readonly inputUrl: string;
+      readonly bucket: string;
+      readonly key: string;
+    };
+    readonly exportIdentifier: string;
+    readonly streamName: string;
+    readonly sequenceNumber: number;
+  };
+}
 interface OfficialModule {
   StreamManagerClient: new (options: object) => OfficialClient;
   MessageStreamDefinition: new () => Built;
   ExportDefinition: new () => Built;
   KinesisConfig: new () => Built;
   ReadMessagesOptions: new () => Built;
+  S3ExportTaskExecutorConfig: new () => Built;
+  S3ExportTaskDefinition: new () => Built;
+  StatusConfig: new () => Built;
+  EventType: { readonly S3Task: unknown };
+  Status: Readonly<Record<"Success" | "Failure" | "InProgress" | "Warning" | "Canceled", unknown>>;
+  StatusLevel: Readonly<Record<"ERROR" | "WARN" | "INFO" | "DEBUG" | "TRACE", unknown>>;
+  StatusMessage: unknown;
+  util: {
+    validateAndSerializeToJsonBytes(value: Built): Buffer;
+    deserializeJsonBytesToObj(bytes: Buffer, type: unknown): OfficialStatus;
+  };
   StrategyOnFull: { RejectNewData: unknown; OverwriteOldestData: unknown };
   Persistence: { File: unknown; Memory: unknown };
 }

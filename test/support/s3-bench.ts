@@ -144,7 +144,7 @@ export class S3Bench {
   }
 
   async cancel(): Promise<void> {
-    for (const { payload } of await this.#destination!.cancel(this.settings, this.#context(0))) {
+    for (const { payload } of await this.#destination!.cancel(this.settings, this.#context(0), "removed")) {
       this.told.push(JSON.parse(payload) as ToldStatus);
     }
   }

@@ -1,11 +1,13 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import { createRequire } from "node:module";
 import type { AddressInfo, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import type { TestContext } from "node:test";
+import type { TestCertificate } from "./certificates.ts";
+import type { CleanUp } from "./program.ts";
 
 /** What tests use of `s3rver`, which has no types. */
 interface Rver {
@@ -39,6 +41,8 @@ export type S3Answer =
     }
   /** Lets s3rver have it, and cuts the connection instead of its answer. */
   | { readonly kind: "drop" }
+  /** Lets s3rver have it, and keeps its answer. */
+  | { readonly kind: "keep" }
   /** Never answers. */
   | { readonly kind: "hang" }
   /** A body that goes on for ever. */
@@ -60,22 +64,33 @@ export class TestS3Server {
   readonly #waiters = new Set<() => void>();
   #port = 0;
 
-  private constructor(directory: string, buckets: readonly string[]) {
+  private constructor(
+    directory: string,
+    { buckets, tls }: { buckets: readonly string[]; tls: TestCertificate | undefined },
+  ) {
     this.#directory = directory;
     const configureBuckets = buckets.map((name) => ({ name }));
     this.#rver = new S3rver({ directory, silent: true, configureBuckets });
     this.#rver.logger.exceptions.unhandle();
     const serve = this.#rver.callback();
-    this.#server = createServer((request, response) => void this.#serve(request, response, serve));
-    this.#server.on("connection", (socket) => {
+    const listener = (request: IncomingMessage, response: ServerResponse): void =>
+      void this.#serve(request, response, serve);
+    this.#server =
+      tls === undefined
+        ? createServer(listener)
+        : createTlsServer({ cert: tls.certificate, key: tls.key }, listener);
+    this.#server.on(tls === undefined ? "connection" : "secureConnection", (socket: Socket) => {
       this.#sockets.add(socket);
       socket.on("error", () => undefined).on("close", () => this.#sockets.delete(socket));
     });
   }
 
-  static async start(t: TestContext, { buckets = ["bucket"] } = {}): Promise<TestS3Server> {
+  static async start(
+    t: CleanUp,
+    { buckets = ["bucket"], tls }: { buckets?: readonly string[]; tls?: TestCertificate | undefined } = {},
+  ): Promise<TestS3Server> {
     const directory = mkdtempSync(path.join(tmpdir(), "millrace-s3-"));
-    const server = new TestS3Server(directory, buckets);
+    const server = new TestS3Server(directory, { buckets, tls });
     await server.#rver.configureBuckets();
     await server.listen();
     t.after(async () => {
@@ -84,6 +99,10 @@ export class TestS3Server {
       rmSync(directory, { recursive: true, force: true });
     });
     return server;
+  }
+
+  get port(): number {
+    return this.#port;
   }
 
   get url(): string {
@@ -109,6 +128,12 @@ export class TestS3Server {
   /** Uploads that were begun and neither completed nor aborted. */
   get openUploadCount(): number {
     return this.#uploads.size;
+  }
+
+  /** Numbers of the parts that are stored whole, of all unfinished uploads to a bucket. */
+  partsOf(bucket: string): number[] {
+    const uploads = path.join(this.#directory, bucket, "._S3rver_uploads");
+    return [...this.#uploads].flatMap((uploadId) => wholeParts(path.join(uploads, uploadId)));
   }
 
   async listen(): Promise<void> {
@@ -172,6 +197,9 @@ export class TestS3Server {
         return;
       case "drop":
         cutInstead(response);
+        break;
+      case "keep":
+        keep(response);
         break;
       case undefined:
         break;
@@ -262,12 +290,17 @@ function assertPart(partNumber: number): void {
   }
 }
 
-function partList(directory: string, from: number): string {
-  const numbers = (existsSync(directory) ? readdirSync(directory) : [])
-    .filter((name) => /^\d+$/.test(name))
+/** s3rver writes the digest behind a part that is whole. */
+function wholeParts(directory: string): number[] {
+  return (existsSync(directory) ? readdirSync(directory) : [])
+    .flatMap((name) => /^(\d+)\.md5$/.exec(name)?.[1] ?? [])
     .map(Number)
+    .sort((one, other) => one - other);
+}
+
+function partList(directory: string, from: number): string {
+  const numbers = wholeParts(directory)
     .filter((number) => number > from)
-    .sort((one, other) => one - other)
     .slice(0, 1);
   const parts = numbers.map((number) => {
     const file = path.join(directory, String(number));
@@ -303,6 +336,14 @@ function cutInstead(response: ServerResponse): void {
   response.write = () => true;
   response.end = ((): ServerResponse => {
     response.socket?.destroy();
+    response.emit("finish");
+    return response;
+  }) as typeof response.end;
+}
+
+function keep(response: ServerResponse): void {
+  response.write = () => true;
+  response.end = ((): ServerResponse => {
     response.emit("finish");
     return response;
   }) as typeof response.end;

@@ -123,5 +123,14 @@ export interface Destination {
     records: readonly ExportRecord[],
     context: SendContext,
   ): Promise<SendOutcome>;
+  /**
+   * Ends what the exporter has under way, as far as one try can. There where work takes several requests. Never rejects but
+   * for faults of ours. @returns what there is to tell
+   */
+  cancel?(
+    settings: DestinationSettings,
+    context: SendContext,
+    reason: string,
+  ): Promise<readonly StreamNotice[]>;
   close(): void;
 }

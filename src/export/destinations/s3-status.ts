@@ -26,9 +26,17 @@ export interface StatusAudience {
   readonly streamName: string;
 }
 
+/** Whether somebody wants to hear of it. */
+export function isWanted(
+  status: S3Status,
+  { statusLevel, statusStreamName }: Pick<StatusAudience, "statusLevel" | "statusStreamName">,
+): boolean {
+  return statusStreamName !== undefined && levelOf[status] <= statusLevel;
+}
+
 /** A StatusMessage (PROTOCOL 3.7) as a notice; none where the level leaves it out. What is not known is left out of it. */
 export function statusNotices(
-  { statusLevel, statusStreamName, identifier, streamName }: StatusAudience,
+  audience: StatusAudience,
   told: {
     readonly status: S3Status;
     readonly text: string;
@@ -39,11 +47,11 @@ export function statusNotices(
   },
 ): StreamNotice[] {
   const { status, text, sequence, task, timeMs } = told;
-  const level = levelOf[status];
-  if (statusStreamName === undefined || level > statusLevel) return [];
+  const { statusStreamName, identifier, streamName } = audience;
+  if (statusStreamName === undefined || !isWanted(status, audience)) return [];
   const message = {
     eventType: EVENT_S3_TASK,
-    statusLevel: level,
+    statusLevel: levelOf[status],
     status,
     statusContext: {
       ...(task === undefined ? {} : { s3ExportTaskDefinition: task }),

@@ -1,11 +1,8 @@
-import { createHash } from "node:crypto";
 import type { Clock } from "../../core/clock.ts";
 import {
   S3_DENIALS_MAX,
   S3_ETAG_CHARACTERS_MAX,
   S3_PART_BYTES_MAX,
-  S3_PART_BYTES_STEP,
-  S3_PARTS_MAX,
   S3_PUT_BYTES_MAX,
   S3_RESTARTS_MAX,
 } from "../../core/limits.ts";
@@ -22,7 +19,8 @@ import {
   openInputFile,
 } from "./s3-input-file.ts";
 import { evaluateKey } from "./s3-key.ts";
-import { S3Status, statusNotices } from "./s3-status.ts";
+import { multipartEtag, partBytesFor, unquoted } from "./s3-parts.ts";
+import { isWanted, S3Status, statusNotices } from "./s3-status.ts";
 import { parseS3Task, type S3Task } from "./s3-task.ts";
 import {
   isSameMessage,
@@ -31,6 +29,7 @@ import {
   type TaskMessage,
   tokenOf,
   UploadStateError,
+  withoutParts,
   writeUpload,
 } from "./s3-upload.ts";
 
@@ -80,13 +79,12 @@ export class S3TaskStep {
     }
   }
 
-  /** Ends a task whose exporter, or stream, is being removed. @returns what there is to tell */
-  async cancel(): Promise<StreamNotice[]> {
+  /** Ends a task that nobody will go on with. @returns what there is to tell */
+  async cancel(reason: string): Promise<StreamNotice[]> {
     const stored = readUpload(this.#options.storage, this.#options.context);
     if (stored === undefined || stored.final !== undefined) return [];
     const warnings = await this.#abort(stored);
-    const text = "the stream or its export was removed";
-    return [...warnings, ...this.#notices(stored, { status: S3Status.Canceled, text })];
+    return [...warnings, ...this.#notices(stored, { status: S3Status.Canceled, text: reason })];
   }
 
   /** What was kept is of a task that is not due any more. @returns undefined when there is nothing left to tell of it */
@@ -144,11 +142,13 @@ export class S3TaskStep {
     const { settings, partBytesMin, api } = this.#options;
     const threshold = Math.min(S3_PUT_BYTES_MAX, Math.max(settings.multipartThresholdBytes, partBytesMin));
     if (sizeBytes > threshold) return this.#uploadParts(upload, task, file);
-    if (!upload.isAnnounced) return this.#announce(upload);
+    // With nobody to tell, and nothing in the key to keep, there is nothing to write down: again would be the same.
+    const isSilent = upload.key === task.key && !isWanted(S3Status.Success, settings);
+    if (!upload.isAnnounced && !isSilent) return this.#announce(upload);
     const body = { file, range: { offset: 0, sizeBytes } };
     await api.put(targetOf(upload, task), body, task.userMetadata);
     if (!(await file.isUnchanged())) return this.#restart(upload, `${file.path} has changed`);
-    return this.#succeed(upload, sizeBytes);
+    return isSilent ? accepted(sizeBytes) : this.#succeed(upload, sizeBytes);
   }
 
   async #uploadParts(upload: S3Upload, task: S3Task, file: InputFile): Promise<SendOutcome> {
@@ -332,9 +332,15 @@ export class S3TaskStep {
     if (notices.length > 0 && context.continuation !== tokenOf(upload.message)) {
       return this.#tell(upload, { notices });
     }
-    if (final.status === S3Status.Success) return { kind: "answered", failed: [], error: "" };
+    if (final.status === S3Status.Success) return accepted(0);
     const { text: error } = final;
-    return { kind: "answered", failed: [], refused: [{ index: 0, error, isMalformed: true }], error };
+    return {
+      kind: "answered",
+      failed: [],
+      refused: [{ index: 0, error, isMalformed: true }],
+      error,
+      requestBytes: 0,
+    };
   }
 
   #notices(
@@ -359,29 +365,13 @@ export class S3TaskStep {
   }
 }
 
-function withoutParts(upload: S3Upload): S3Upload {
-  return { ...upload, uploadId: undefined, etags: [], partBytes: 0 };
+/** `requestBytes` went out with the request that made it so. */
+function accepted(requestBytes: number): SendOutcome {
+  return { kind: "answered", failed: [], error: "", requestBytes };
 }
 
 function targetOf({ key, region }: S3Upload, { bucket }: S3Task): S3Target {
   return { bucket, key, region };
-}
-
-/** As small as allowed, and so large that the file has no more parts than S3 takes. */
-export function partBytesFor(sizeBytes: number, partBytesMin: number): number {
-  const needed = Math.ceil(sizeBytes / S3_PARTS_MAX);
-  return needed <= partBytesMin ? partBytesMin : Math.ceil(needed / S3_PART_BYTES_STEP) * S3_PART_BYTES_STEP;
-}
-
-/** What S3 calls an object of these parts, where the ETag of each is its MD5. */
-function multipartEtag(etags: readonly string[]): string {
-  const hash = createHash("md5");
-  for (const etag of etags) hash.update(Buffer.from(unquoted(etag), "hex"));
-  return `${hash.digest("hex")}-${etags.length}`;
-}
-
-function unquoted(etag: string): string {
-  return etag.replaceAll('"', "");
 }
 
 /** This exporter alone waits. */

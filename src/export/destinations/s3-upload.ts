@@ -69,3 +69,8 @@ export function isSameMessage(one: TaskMessage, other: TaskMessage): boolean {
 export function tokenOf({ sequence, ingestTimeMs, rewoundMessages }: TaskMessage): string {
   return `${sequence}/${ingestTimeMs}/${rewoundMessages}`;
 }
+
+/** Nothing is with S3 that counts. */
+export function withoutParts(upload: S3Upload): S3Upload {
+  return { ...upload, uploadId: undefined, etags: [], partBytes: 0 };
+}

@@ -62,9 +62,8 @@ export class S3Destination implements Destination {
     return this.#step(settings, context).run(record);
   }
 
-  /** See Destination. */
-  cancel(settings: DestinationSettings, context: SendContext): Promise<StreamNotice[]> {
-    return this.#step(settings, context).cancel();
+  cancel(settings: DestinationSettings, context: SendContext, reason: string): Promise<StreamNotice[]> {
+    return this.#step(settings, context).cancel(reason);
   }
 
   close(): void {

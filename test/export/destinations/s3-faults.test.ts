@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { S3_DENIALS_MAX } from "../../../src/core/limits.ts";
 import { StatusLevel } from "../../../src/core/stream-definition.ts";
-import { partBytesFor } from "../../../src/export/destinations/s3-task-step.ts";
+import { partBytesFor } from "../../../src/export/destinations/s3-parts.ts";
 import { fileStorage } from "../../../src/log/file-storage.ts";
 import type { Storage } from "../../../src/log/storage.ts";
 import { contentOf, MIB, S3Bench, s3Settings } from "../../support/s3-bench.ts";
@@ -117,6 +117,8 @@ test(
     assert.deepEqual(await statusesAt(at(StatusLevel.INFO), 4), ["InProgress", "Success", "Failure"]);
     assert.deepEqual(await statusesAt({ ...s3Settings, statusStreamName: undefined }, 6), []);
     assert.equal(bench.server.log.length, 4);
+    // With nobody to tell, one step is all.
+    assert.equal((await bench.step(task, { sequence: 8 })).kind, "answered");
   },
 );
 

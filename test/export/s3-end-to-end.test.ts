@@ -1,0 +1,316 @@
+import assert from "node:assert/strict";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { test, type TestContext } from "node:test";
+import { setTimeout as after } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
+import { MillraceClient } from "../../src/client/millrace-client.ts";
+import type { ExporterDescription } from "../../src/core/stream-description.ts";
+import { Persistence, StatusLevel, StrategyOnFull } from "../../src/core/stream-definition.ts";
+import { addsUp } from "../../src/export/live-account.ts";
+import { EngineProcess, temporaryDirectory } from "../support/engine-process.ts";
+import {
+  connectOfficial,
+  definition,
+  type OfficialClient,
+  type OfficialStatus,
+  sdk,
+} from "../support/official-sdk.ts";
+import { contentOf, MIB, statusNames, type ToldStatus } from "../support/s3-bench.ts";
+import { TestS3Server } from "../support/test-s3-server.ts";
+
+const timeout = 120_000;
+
+/** An engine, a server, a directory of files, and streams `tasks` and `status`. */
+class Uploads {
+  readonly t: TestContext;
+  readonly server: TestS3Server;
+  readonly files: string;
+  engine: EngineProcess;
+  client: MillraceClient;
+
+  private constructor(
+    t: TestContext,
+    parts: { server: TestS3Server; files: string; engine: EngineProcess; client: MillraceClient },
+  ) {
+    this.t = t;
+    this.server = parts.server;
+    this.files = parts.files;
+    this.engine = parts.engine;
+    this.client = parts.client;
+    t.after(() => this.client.close());
+  }
+
+  static async start(t: TestContext): Promise<Uploads> {
+    const server = await TestS3Server.start(t);
+    const files = path.join(temporaryDirectory(t), "files");
+    mkdirSync(files);
+    const engine = await EngineProcess.start(t, { env: environmentOf(server, files) });
+    const client = await connect(engine);
+    return new Uploads(t, { server, files, engine, client });
+  }
+
+  async restart(): Promise<void> {
+    const { storeDirectory } = this.engine;
+    this.engine = await EngineProcess.start(this.t, {
+      storeDirectory,
+      env: environmentOf(this.server, this.files),
+    });
+    this.client = await connect(this.engine);
+  }
+
+  async createStreams(statusPersistence: Persistence = Persistence.File): Promise<void> {
+    await this.client.createMessageStream({
+      name: "status",
+      strategyOnFull: StrategyOnFull.OverwriteOldestData,
+      persistence: statusPersistence,
+    });
+    await this.client.createMessageStream(taskStream);
+  }
+
+  file(name: string, content: Uint8Array | string): string {
+    const place = path.join(this.files, name);
+    writeFileSync(place, content);
+    return pathToFileURL(place).href;
+  }
+
+  append(task: object | string): Promise<number> {
+    return this.client.appendMessage(
+      "tasks",
+      Buffer.from(typeof task === "string" ? task : JSON.stringify(task)),
+    );
+  }
+
+  /** Everything in the status stream, oldest first. */
+  async told(): Promise<ToldStatus[]> {
+    const { storageStatus } = await this.client.describeMessageStream("status");
+    if (storageStatus.newestSequenceNumber < 0) return [];
+    const messages = await this.client.readMessages("status", { maxMessageCount: 1000 });
+    return messages.map(({ payload }) => JSON.parse(Buffer.from(payload).toString()) as ToldStatus);
+  }
+
+  async statuses(): Promise<string[]> {
+    return (await this.told()).map(({ status }) => statusNames[status]!);
+  }
+
+  async untilStatuses(isMet: (statuses: string[]) => boolean): Promise<string[]> {
+    for (;;) {
+      const statuses = await this.statuses();
+      if (isMet(statuses)) return statuses;
+      await after(20, undefined, { signal: this.t.signal });
+    }
+  }
+
+  async untilPassed(): Promise<ExporterDescription> {
+    for (;;) {
+      const [exporter] = (await this.client.describeStream("tasks")).exporters;
+      assert.ok(exporter !== undefined);
+      if (exporter.pending.messages === 0) return exporter;
+      await after(20, undefined, { signal: this.t.signal });
+    }
+  }
+}
+
+const taskStream = {
+  name: "tasks",
+  strategyOnFull: StrategyOnFull.OverwriteOldestData,
+  exportDefinition: {
+    s3TaskExecutor: [
+      { identifier: "uploads", statusConfig: { statusLevel: StatusLevel.TRACE, statusStreamName: "status" } },
+    ],
+  },
+};
+
+function environmentOf(server: TestS3Server, files: string): Record<string, string> {
+  return { ...server.environment, STREAM_MANAGER_READ_ONLY_DIRS: files };
+}
+
+function connect(engine: EngineProcess): Promise<MillraceClient> {
+  return MillraceClient.connect({ url: `ws://127.0.0.1:${engine.port}`, token: engine.token ?? "" });
+}
+
+function assertBalanced(exporter: ExporterDescription): void {
+  const { appended, rewound, pending } = exporter;
+  const balance = addsUp({ appended, rewound, pending, accounts: exporter, losses: [] });
+  assert.ok(balance, JSON.stringify(exporter));
+}
+
+async function officialStatuses(client: OfficialClient): Promise<OfficialStatus[]> {
+  const options = new sdk.ReadMessagesOptions().withMaxMessageCount(100);
+  const messages = await client.readMessages("status", options);
+  return messages.map(({ payload }) => sdk.util.deserializeJsonBytesToObj(payload, sdk.StatusMessage));
+}
+
+test(
+  "the official client's tasks are uploaded in order, and its parser reads the statuses",
+  { timeout },
+  async (t) => {
+    const uploads = await Uploads.start(t);
+    const official = await connectOfficial(t, uploads.engine);
+    await official.createMessageStream(
+      new sdk.MessageStreamDefinition()
+        .withName("status")
+        .withPersistence(sdk.Persistence.Memory)
+        .withStrategyOnFull(sdk.StrategyOnFull.OverwriteOldestData),
+    );
+    const statusConfig = new sdk.StatusConfig()
+      .withStatusLevel(sdk.StatusLevel.INFO)
+      .withStatusStreamName("status");
+    const exporter = new sdk.S3ExportTaskExecutorConfig()
+      .withIdentifier("uploads")
+      .withStatusConfig(statusConfig);
+    const exports = new sdk.ExportDefinition().withS3TaskExecutor([exporter]);
+    await official.createMessageStream(definition("tasks").withExportDefinition(exports));
+
+    const content = contentOf(6 * MIB);
+    const url = uploads.file("a.bin", content);
+    const task = (bucket: string, key: string) =>
+      sdk.util.validateAndSerializeToJsonBytes(
+        new sdk.S3ExportTaskDefinition()
+          .withInputUrl(url)
+          .withBucket(bucket)
+          .withKey(key)
+          .withUserMetadata({ Site: "plant" }),
+      );
+    assert.equal(await official.appendMessage("tasks", task("bucket", "a/!{timestamp:yyyy/MM/dd}/b")), 0);
+    assert.equal(await official.appendMessage("tasks", task("nobody", "k")), 1);
+    assert.equal(await official.appendMessage("tasks", task("bucket", "last")), 2);
+    await uploads.untilPassed();
+
+    const statuses = await officialStatuses(official);
+    assert.deepEqual(
+      statuses.map(({ status, statusContext }) => [status, statusContext.sequenceNumber]),
+      [
+        [sdk.Status.InProgress, 0],
+        [sdk.Status.Success, 0],
+        [sdk.Status.Failure, 1],
+        [sdk.Status.InProgress, 2],
+        [sdk.Status.Success, 2],
+      ],
+    );
+    const [first, , failure] = statuses;
+    assert.equal(first!.eventType, sdk.EventType.S3Task);
+    assert.equal(first!.statusLevel, sdk.StatusLevel.INFO);
+    assert.equal(first!.statusContext.s3ExportTaskDefinition.inputUrl, url);
+    assert.equal(first!.statusContext.exportIdentifier, "uploads");
+    assert.equal(first!.statusContext.streamName, "tasks");
+    assert.ok(Math.abs(first!.timestampEpochMs - Date.now()) < timeout);
+    assert.match(failure!.message, /NoSuchBucket/);
+    const { key } = uploads.server.requests.find(({ kind }) => kind === "begin")!;
+    assert.match(key, /^a\/\d{4}\/\d\d\/\d\d\/b$/);
+    const stored = await uploads.server.object("bucket", key);
+    assert.ok(stored !== undefined && stored.body.equals(content));
+    assert.equal(stored.headers.get("x-amz-meta-site"), "plant");
+    const account = await uploads.untilPassed();
+    assert.equal(account.exported.messages, 2);
+    assert.equal(account.setAside.messages, 1);
+    assertBalanced(account);
+  },
+);
+
+test(
+  "an upload goes on after kill -9 with the parts that S3 has, and its final status is stored",
+  { timeout },
+  async (t) => {
+    const uploads = await Uploads.start(t);
+    await uploads.createStreams();
+    const content = contentOf(31 * MIB);
+    // The third part arrives, and nobody hears of it.
+    uploads.server.answer = ({ kind, partNumber }) =>
+      kind === "part" && partNumber === 3 ? { kind: "keep" } : undefined;
+    await uploads.append({ inputUrl: uploads.file("a", content), bucket: "bucket", key: "k" });
+    await uploads.server.until(() => uploads.server.log.includes("part 3"));
+    await uploads.server.until(() => uploads.server.partsOf("bucket").length === 3);
+    uploads.client.close();
+    await uploads.engine.kill();
+    uploads.server.answer = () => undefined;
+    await uploads.restart();
+    const exporter = await uploads.untilPassed();
+    assertBalanced(exporter);
+    const parts = uploads.server.log.filter((request) => request.startsWith("part"));
+    assert.deepEqual(parts, ["part 1", "part 2", "part 3", "part 4", "part 5", "part 6", "part 7"]);
+    assert.ok((await uploads.server.object("bucket", "k"))?.body.equals(content));
+    assert.deepEqual(await uploads.statuses(), ["InProgress", "Success"]);
+  },
+);
+
+test(
+  "a task whose stream or export is removed is told of as canceled, and its parts are removed",
+  { timeout },
+  async (t) => {
+    const uploads = await Uploads.start(t);
+    await uploads.createStreams(Persistence.Memory);
+    const task = { inputUrl: uploads.file("a", contentOf(21 * MIB)), bucket: "bucket", key: "k" };
+    uploads.server.answer = ({ kind, partNumber }) =>
+      kind === "part" && partNumber === 2 ? { kind: "error", status: 503, code: "SlowDown" } : undefined;
+    const begun = (parts: number): Promise<void> =>
+      uploads.server.until(
+        () => uploads.server.log.filter((request) => request === "part 2").length >= parts,
+      );
+    await uploads.append(task);
+    await begun(1);
+    await uploads.client.updateMessageStream({ ...taskStream, exportDefinition: {} });
+    assert.deepEqual(await uploads.untilStatuses((statuses) => statuses.includes("Canceled")), [
+      "InProgress",
+      "Canceled",
+    ]);
+    await uploads.server.until(() => uploads.server.openUploadCount === 0);
+
+    // The exporter is another one now, which begins with the first message.
+    await uploads.client.updateMessageStream(taskStream);
+    const seen = uploads.server.log.filter((request) => request === "part 2").length;
+    await begun(seen + 1);
+    assert.equal(uploads.server.openUploadCount, 1);
+    await uploads.client.deleteMessageStream("tasks");
+    assert.deepEqual(await uploads.statuses(), ["InProgress", "Canceled", "InProgress", "Canceled"]);
+    assert.equal(uploads.server.openUploadCount, 0);
+    assert.equal(await uploads.server.object("bucket", "k"), undefined);
+  },
+);
+
+test(
+  "a status stream that is missing holds up nothing; what it does not get is counted",
+  { timeout },
+  async (t) => {
+    const uploads = await Uploads.start(t);
+    await uploads.client.createMessageStream(taskStream);
+    const inputUrl = uploads.file("a", "x");
+    for (const key of ["one", "two"]) await uploads.append({ inputUrl, bucket: "bucket", key });
+    assert.equal((await uploads.untilPassed()).exported.messages, 2);
+    const authorization = `Bearer ${uploads.engine.token ?? ""}`;
+    const metrics = await fetch(`http://127.0.0.1:${uploads.engine.port}/metrics`, {
+      headers: { authorization },
+    });
+    assert.match(await metrics.text(), /^millrace_export_notices_dropped_total 4$/m);
+  },
+);
+
+test(
+  "a task reads nothing beyond the directories that the machine's owner has listed",
+  { timeout },
+  async (t) => {
+    const uploads = await Uploads.start(t);
+    await uploads.createStreams();
+    const token = path.join(uploads.engine.storeDirectory, "store", "token");
+    symlinkSync(token, path.join(uploads.files, "link"));
+    symlinkSync("/", path.join(uploads.files, "root"));
+    const urls = [
+      "file:///etc/passwd",
+      pathToFileURL(token).href,
+      `${pathToFileURL(uploads.files).href}/link`,
+      `${pathToFileURL(uploads.files).href}/root/etc/passwd`,
+      `${pathToFileURL(uploads.files).href}/../../../../../etc/passwd`,
+      "file:///proc/self/environ",
+      "http://169.254.169.254/latest/meta-data/",
+    ];
+    for (const inputUrl of urls) await uploads.append({ inputUrl, bucket: "bucket", key: "stolen" });
+    const exporter = await uploads.untilPassed();
+    assert.equal(exporter.setAside.messages, urls.length);
+    assertBalanced(exporter);
+    assert.deepEqual(uploads.server.log, []);
+    assert.deepEqual(
+      await uploads.statuses(),
+      urls.map(() => "Failure"),
+    );
+  },
+);
