@@ -36,7 +36,7 @@ const entries: Readonly<Record<string, CommandEntry>> = {
     load: async (context) => (await import("./cli/streams.ts")).streamsCommand(context),
   },
   exports: {
-    summary: "Look at exporters, and pause, resume and retry them",
+    summary: "Look at exporters, pause and resume them, send again",
     outlivesOutput: false,
     load: async (context) => (await import("./cli/exports.ts")).exportsCommand(context),
   },

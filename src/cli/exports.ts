@@ -4,6 +4,7 @@ import { MillraceError } from "../core/errors.ts";
 import { writeLine, type CommandContext } from "./command-context.ts";
 import { withEngineOptions, type EngineFlags } from "./engine-address.ts";
 import { exporterStatuses, formatExports } from "./exports-report.ts";
+import { countOf } from "./table.ts";
 import { withClient } from "./with-client.ts";
 
 /** Exporters of one stream that something was done for. */
@@ -20,9 +21,9 @@ Rates are those of about the last minute. Drained, lost and full say when: if ev
 rates, all that is pending is exported, messages that were not exported begin to be overwritten or to
 expire, the stream refuses appends. Times are those of the engine.`;
 
-/** `millrace exports status|pause|resume|retry`. */
+/** `millrace exports status|pause|resume|retry|redrive`. */
 export function exportsCommand(context: CommandContext): Command {
-  const group = new Command("exports").description("Look at exporters, and pause, resume and retry them");
+  const group = new Command("exports").description("Look at exporters, pause and resume them, send again");
   for (const command of [
     statusCommand(context),
     changeCommand(context, {
@@ -38,6 +39,7 @@ export function exportsCommand(context: CommandContext): Command {
       act: (client, stream, exporter) => client.resumeExports(stream, exporter),
     }),
     retryCommand(context),
+    redriveCommand(context),
   ]) {
     group.addCommand(command);
   }
@@ -108,6 +110,38 @@ function retryCommand(context: CommandContext): Command {
         throw new MillraceError("INVALID_REQUEST", `Cannot retry: no exporter ${whose} may send`);
       }
       await tell(context, flags, { done: "retried", what });
+    }),
+  );
+}
+
+const redriveDetails = `
+Messages that a destination will never take are set aside in a companion stream; streams describe names it. Mend
+what it was, then send them again: those that are refused again are set aside again, and what an earlier
+redrive brought through is not sent twice. The command ends when the redrive has begun.`;
+
+function redriveCommand(context: CommandContext): Command {
+  const command = withEngineOptions(
+    new Command("redrive")
+      .description("Send messages again that were set aside")
+      .argument("<stream>")
+      .argument("[exporter]", "identifier of one; without it all of the stream")
+      .addHelpText("after", redriveDetails),
+  );
+  return command.action((stream: string, exporter: string | undefined, flags: EngineFlags) =>
+    withClient(context, flags, async (client) => {
+      const { exporters, left } = await client.redriveExports(stream, exporter);
+      const stays = left.map(
+        ({ identifier, messages, why }) => `${countOf(messages, "message")} of ${identifier} stay: ${why}`,
+      );
+      if (exporters.length === 0 && stays.length > 0)
+        throw new MillraceError("INVALID_REQUEST", `Cannot redrive stream "${stream}": ${stays.join("; ")}`);
+      const sent = exporters.map(
+        ({ identifier, messages }) =>
+          `redriving ${countOf(messages, "message")} of ${identifier} of ${stream}`,
+      );
+      const lines = sent.length > 0 ? [...sent, ...stays] : [`nothing of ${stream} is set aside`];
+      const text = flags.json === true ? JSON.stringify({ stream, exporters, left }) : lines.join("\n");
+      await writeLine(context.stdout, text);
     }),
   );
 }

@@ -37,6 +37,7 @@ export type { StreamOptions, StreamOptionsChange } from "../core/stream-options.
 export type { StreamDefinitionInput } from "../wire/stream-definition-codec.ts";
 export { GapReason } from "../wire/messages-layout.ts";
 export { MillraceClient } from "./millrace-client.ts";
+export type { RedriveResult } from "../core/export-command.ts";
 export type { ClientOptions } from "./client-options.ts";
 export { Producer } from "./producer.ts";
 export type { ProducerCounters, ProducerOptions, Rejection } from "./producer-options.ts";

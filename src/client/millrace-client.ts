@@ -1,6 +1,6 @@
 import { asMillraceError, MillraceError } from "../core/errors.ts";
 import { CLIENT_CONNECT_TIMEOUT_MS, CLIENT_REQUEST_TIMEOUT_MS } from "../core/limits.ts";
-import type { ExportCommandResult } from "../core/export-command.ts";
+import type { ExportCommandResult, RedriveResult } from "../core/export-command.ts";
 import type { Message, MessageStreamInfo, ReadMessagesOptions } from "../core/stream-definition.ts";
 import type { StreamDescription } from "../core/stream-description.ts";
 import type { StreamOptionsChange } from "../core/stream-options.ts";
@@ -224,13 +224,17 @@ export class MillraceClient {
    * one of that identifier. @returns whom @throws {MillraceError} INVALID_REQUEST for one that is not there or may not send
    */
   async retryExports(stream: string, exporter?: string): Promise<readonly string[]> {
-    const document = await (
-      await this.#ready()
-    ).askDocument(Operation.CommandExports, {
-      name: stream,
-      document: exportCommand("retry", exporter),
-    });
-    return parseAnswer<ExportCommandResult>(document).exporters;
+    return (await this.#command(stream, exportCommand("retry", exporter))).exporters;
+  }
+
+  /** Sends again what was set aside of all exporters of the stream, or of the one. Resolves when it has begun. */
+  async redriveExports(stream: string, exporter?: string): Promise<RedriveResult> {
+    return present((await this.#command(stream, exportCommand("redrive", exporter))).redrive, "redrive");
+  }
+
+  async #command(name: string, document: string): Promise<ExportCommandResult> {
+    const connection = await this.#ready();
+    return parseAnswer(await connection.askDocument(Operation.CommandExports, { name, document }));
   }
 
   async #configure(name: string, change: object): Promise<void> {

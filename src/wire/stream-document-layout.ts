@@ -25,7 +25,7 @@ import { decodeText, encodeText, encodeTextCut } from "./text.ts";
  * To create and to configure it is {"definition":{…},"options":{…}}; either may be left out, and other keys are refused. The
  * definition has the protocol's field names without its name, and is complete: what it leaves out has its default. Without one a
  * stream that is configured keeps its own. Of the options, those that are not named stay: {"options":{"freeExported":true}}.
- * To command exports it is {"command":"retry"}, of all exporters of the stream, or with "exporter" and the identifier of one.
+ * To command exports it is {"command":"retry"} or "redrive", of all exporters of the stream, or with "exporter" and an identifier.
  */
 const NAME_OR_TEXT_BYTES_AT = 2;
 const REQUEST_ID_AT = 4;

@@ -138,6 +138,25 @@ test("millrace exports, with an engine that runs,", { timeout: 240_000 }, async 
     });
   });
 
+  await t.test("sends again what was set aside", async () => {
+    kinesis.answer = ({ data }) =>
+      data.some((text) => text.startsWith("bad"))
+        ? { kind: "error", status: 400, type: "ValidationException", message: "not like this" }
+        : { kind: "accept" };
+    succeeded(await engine.run(["streams", "create", "refused", "--kinesis", "refused"]));
+    const nothing = await engine.run(["exports", "redrive", "refused"]);
+    assert.equal(succeeded(nothing), "nothing of refused is set aside\n");
+    succeeded(await engine.run(["append", "refused"], "good 0\nbad 1\ngood 2\n"));
+    await waitFor(engine, "refused", ({ position }) => position === 3);
+    kinesis.answer = () => ({ kind: "accept" });
+    const redriven = await engine.run(["exports", "redrive", "refused", "kinesis-refused"]);
+    assert.equal(succeeded(redriven), "redriving 1 message of kinesis-refused of refused\n");
+    await kinesis.until(() => kinesis.storedIn("refused").includes("bad 1"));
+    const unknown = await engine.run(["exports", "redrive", "refused", "x"]);
+    assert.deepEqual([unknown.code, unknown.stdout], [1, ""]);
+    assert.match(unknown.stderr, /no exporter "x"/);
+  });
+
   await t.test("pauses, and goes on after a restart only when it is resumed", async (t) => {
     succeeded(await engine.run(["streams", "create", "held", "--kinesis", "held", "--kinesis", "other"]));
     const paused = await engine.run(["exports", "pause", "held"]);
@@ -202,7 +221,7 @@ test("millrace exports fails, and says why, when it cannot do what was asked", a
     "stream plain has no exporters\n",
   );
   assert.equal(succeeded(await engine.run(["exports", "status", "--json"])), "[]\n");
-  for (const name of ["status", "pause", "resume", "retry"]) {
+  for (const name of ["status", "pause", "resume", "retry", "redrive"]) {
     const help = succeeded(await engine.run(["exports", name, "--help"]));
     assert.match(help, new RegExp(`^Usage: millrace exports ${name} `));
   }

@@ -9,30 +9,42 @@ import { shown } from "../../core/option-fields.ts";
 import { Operation } from "../../wire/operation.ts";
 import type { StreamDocumentRequest } from "../../wire/stream-document-layout.ts";
 import type { ClientState } from "../client-state.ts";
+import { inTime } from "../answer-deadline.ts";
 import { answerDocument, parseDocument } from "../document-request.ts";
 import type { EngineContext } from "../engine-context.ts";
+import { redriveSetAside } from "../redrive.ts";
 import type { StreamEntry } from "../stream-entry.ts";
 
 /** CommandExports (79): has the exporters of a stream do something out of turn. */
-export function handleCommandExports(
+export async function handleCommandExports(
   engine: EngineContext,
   client: ClientState,
   { requestId, name, document }: StreamDocumentRequest,
-): void {
-  const command = parseCommand(document);
-  const result: ExportCommandResult = { exporters: runCommand(engine, engine.catalog.get(name), command) };
+): Promise<void> {
+  const { command, exporter } = parseCommand(document);
+  const entry = engine.catalog.get(name);
+  let result: ExportCommandResult;
+  if (command === "retry") {
+    result = { exporters: retry(engine, entry, exporter) };
+  } else {
+    // A companion may be named too; what is sent again is of its stream.
+    client.assertAllowed("manage", entry.options.companionOf ?? name);
+    const redriving = redriveSetAside(engine, name, exporter);
+    const redrive = await inTime(engine.timers, `The redrive of stream "${name}"`, redriving);
+    result = { exporters: redrive.exporters.map(({ identifier }) => identifier), redrive };
+  }
   answerDocument(client, Operation.CommandExports, { requestId, document: JSON.stringify(result) });
 }
 
-function runCommand(
+function retry(
   { exports }: EngineContext,
   { streamId, definition: { name } }: StreamEntry,
-  { command, exporter: identifier }: ExportCommand,
+  identifier: string | undefined,
 ): readonly string[] {
   const all = exports.states(streamId);
   const meant = identifier === undefined ? all : all.filter((one) => one.identifier === identifier);
   const refuse = (why: string): MillraceError =>
-    new MillraceError("INVALID_REQUEST", `Cannot ${command} exports of stream "${name}": ${why}`);
+    new MillraceError("INVALID_REQUEST", `Cannot retry exports of stream "${name}": ${why}`);
   if (identifier !== undefined && meant.length === 0) throw refuse(`it has no exporter ${shown(identifier)}`);
   const able = meant.filter(({ state }) => !cannotSend.has(state));
   if (identifier !== undefined && able.length === 0)
