@@ -39,5 +39,16 @@ export interface PutRecordsResult {
 export function putRecordsResults(body: Buffer): readonly PutRecordsResult[] {
   const answer: unknown = JSON.parse(body.toString());
   const records = typeof answer === "object" && answer !== null && "Records" in answer ? answer.Records : [];
-  return Array.isArray(records) ? (records as PutRecordsResult[]) : [];
+  return Array.isArray(records) ? records.map(resultOf) : [];
+}
+
+/** A field that is null, as some servers give it, or no text is not there. */
+function resultOf(record: unknown): PutRecordsResult {
+  if (typeof record !== "object" || record === null) return {};
+  const { ErrorCode, ErrorMessage, SequenceNumber } = record as Readonly<Record<string, unknown>>;
+  return {
+    ...(typeof ErrorCode === "string" && { ErrorCode }),
+    ...(typeof ErrorMessage === "string" && { ErrorMessage }),
+    ...(typeof SequenceNumber === "string" && { SequenceNumber }),
+  };
 }

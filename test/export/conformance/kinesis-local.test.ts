@@ -81,7 +81,9 @@ test("KinesisDestination stores every payload unchanged in kinesis-local, spread
     records,
   );
   destination.close();
-  assert.deepEqual(outcome, { kind: "answered", failed: [], error: "" });
+  const { requestBytes = 0, ...answer } = outcome;
+  assert.deepEqual(answer, { kind: "answered", failed: [], error: "" });
+  assert.ok(requestBytes > Buffer.byteLength(payloads.join("")), `a body of ${requestBytes} bytes`);
   assert.deepEqual((await readAll()).sort(), [...payloads].sort());
 });
 
@@ -93,7 +95,9 @@ test("KinesisDestination says which stream is missing in kinesis-local and asks 
     [record],
   );
   destination.close();
+  assert.ok(outcome.requestBytes !== undefined, "its bytes are counted although it failed");
   assert.deepEqual(outcome, {
+    requestBytes: outcome.requestBytes,
     kind: "failed",
     scope: "exporter",
     pace: "backoff",

@@ -4,7 +4,7 @@ import { KinesisClient, PutRecordsCommand } from "@aws-sdk/client-kinesis";
 import { systemRandom } from "../../../src/core/random.ts";
 import type { SendOutcome } from "../../../src/export/destinations/destination.ts";
 import { KinesisDestination } from "../../../src/export/destinations/kinesis.ts";
-import { putRecordsBody } from "../../../src/export/destinations/put-records-body.ts";
+import { putRecordsBody, putRecordsResults } from "../../../src/export/destinations/put-records-body.ts";
 import { destinationEnvironmentDefault } from "../../../src/export/worker-settings.ts";
 import { useKinesisEndpoint } from "../../support/export-bench.ts";
 import { FakeKinesisServer } from "../../support/fake-kinesis-server.ts";
@@ -32,6 +32,12 @@ function answered(outcome: SendOutcome): SendOutcome & { kind: "answered" } {
   assert.equal(outcome.kind, "answered", JSON.stringify(outcome));
   return outcome;
 }
+
+test("putRecordsResults takes null for a field that is not there, and what is no text too", () => {
+  const answer =
+    '{"Records":[{"ErrorCode":null,"ErrorMessage":null,"SequenceNumber":"1"},{"ErrorCode":7},null]}';
+  assert.deepEqual(putRecordsResults(Buffer.from(answer)), [{ SequenceNumber: "1" }, {}, {}]);
+});
 
 test("putRecordsBody makes what the SDK's serializer makes of the same input", async () => {
   let body: unknown;
