@@ -37,7 +37,7 @@ export function describeEnvironment(options: {
 }
 
 /** Variables that an engine started here would take over. */
-export function engineVariables(): Record<string, string> {
+function engineVariables(): Record<string, string> {
   const isSetting = /^(MILLRACE|STREAM_MANAGER)_|^LOG_LEVEL$/;
   const found = Object.entries(process.env).filter(([name]) => isSetting.test(name));
   return Object.fromEntries(found.map(([name, value]) => [name, value ?? ""]));

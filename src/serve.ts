@@ -254,8 +254,8 @@ function startExports(
       appendInternally(engineOf(parts), streamName, Buffer.from(payload)),
     keepAside: (request) => engineOf(parts).companions.keep(request),
     exportMap: parseExportMap(settings.exportMap),
-    // What the AWS SDK's own chain reads; without the last it warns of this version of Node.js in every thread.
-    environment: { ...environment, AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true" },
+    // What the AWS SDK's own chain reads.
+    environment,
   });
 }
 

@@ -127,20 +127,23 @@ function configFields(
 ): Readonly<Record<string, unknown>> {
   const fields = new Map<string, unknown>();
   const set = (field: string, value: unknown): void => {
+    if (value !== undefined) fields.set(field, value);
+  };
+  const setOrNone = (field: string, value: number | "none" | undefined): void => {
     if (value !== undefined) fields.set(field, value === "none" ? undefined : value);
   };
   set("priority", flags.priority);
   set("disabled", flags.disabled);
   set("batchSize", flags.batchSize);
   set("startSequenceNumber", flags.startSequence);
-  if (isOfDefinition(kind, flags.batchInterval)) set("batchIntervalMillis", flags.batchInterval);
+  if (isOfDefinition(kind, flags.batchInterval)) setOrNone("batchIntervalMillis", flags.batchInterval);
   set("exportFormat", flags.httpFormat && httpFormats[flags.httpFormat]);
   set("iotMsgIdPrefix", flags.messageIdPrefix);
   set("sizeThresholdForMultipartUploadBytes", flags.multipartThreshold);
   set("format", flags.fileFormat);
   set("gzip", flags.gzip);
   set("rotateBytes", flags.rotateBytes);
-  set("rotateMillis", flags.rotateMs);
+  setOrNone("rotateMillis", flags.rotateMs);
   const { statusStream, statusLevel } = flags;
   if (statusStream !== undefined || statusLevel !== undefined) {
     const present = config["statusConfig"] as object | undefined;

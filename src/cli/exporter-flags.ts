@@ -36,7 +36,8 @@ export interface ExporterFlags {
 export const statusLevelWords = ["error", "warn", "info", "debug", "trace"] as const;
 export type StatusLevelWord = (typeof statusLevelWords)[number];
 
-const batchingKinds = ["kinesis", "http", "iotAnalytics", "IotSitewise", "file"] as const;
+const requestKinds = ["kinesis", "http", "iotAnalytics", "IotSitewise"] as const;
+const batchingKinds = [...requestKinds, "file"] as const;
 const everyKind = [...batchingKinds, "s3TaskExecutor"] as const;
 
 /** The options that say how an exporter sends, and which kinds take them. */
@@ -45,7 +46,7 @@ export const settingFlags = [
   { flag: "disabled", option: "--disabled", kinds: everyKind },
   { flag: "minShare", option: "--min-share", kinds: everyKind },
   { flag: "maxKbit", option: "--max-kbit", kinds: everyKind },
-  { flag: "inFlight", option: "--in-flight", kinds: everyKind },
+  { flag: "inFlight", option: "--in-flight", kinds: requestKinds },
   { flag: "batchSize", option: "--batch-size", kinds: batchingKinds },
   { flag: "batchInterval", option: "--batch-interval", kinds: batchingKinds },
   { flag: "startSequence", option: "--start-sequence", kinds: batchingKinds },

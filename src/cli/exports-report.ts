@@ -1,6 +1,6 @@
 import type { ExporterDescription, MessageRate, StreamDescription } from "../core/stream-description.ts";
 import type { MessageTotals } from "../core/stream-ledger.ts";
-import { formatBytes, formatSpan, formatTable, formatTime, wrapText } from "./table.ts";
+import { countOf, formatBytes, formatSpan, formatTable, formatTime, wrapText } from "./table.ts";
 
 const COLUMNS = 100;
 
@@ -88,7 +88,7 @@ export function formatExporters(exporters: readonly ExporterDescription[]): stri
 
 function formatDetails(exporter: ExporterDescription): string {
   const { identifier, kind, priority, position, errorMessage } = exporter;
-  const { lastSuccessTimeMs, nextTryTimeMs, lastError } = exporter;
+  const { lastSuccessTimeMs, nextTryTimeMs, lastError, notice, fallbackMessages = 0 } = exporter;
   const facts = [
     `${kind}, priority ${priority ?? "last"}`,
     `at ${position}`,
@@ -96,6 +96,8 @@ function formatDetails(exporter: ExporterDescription): string {
     ...(nextTryTimeMs === undefined ? [] : [`next try ${formatTime(nextTryTimeMs)}`]),
   ];
   const lines = [`${identifier}: ${facts.join(", ")}`];
+  if (notice !== undefined) lines.push(notice);
+  if (fallbackMessages > 0) lines.push(`${countOf(fallbackMessages, "message")} got a random partition key`);
   if (errorMessage !== "") lines.push(`failing: ${errorMessage}`);
   else if (lastError !== undefined)
     lines.push(`last error ${formatTime(lastError.timeMs)}: ${lastError.text}`);

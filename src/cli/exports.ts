@@ -2,6 +2,7 @@ import { Command } from "commander";
 import type { MillraceClient } from "../client/millrace-client.ts";
 import { MillraceError } from "../core/errors.ts";
 import { writeLine, type CommandContext } from "./command-context.ts";
+import { describedStreams, streamNames } from "./described-streams.ts";
 import { withEngineOptions, type EngineFlags } from "./engine-address.ts";
 import { exporterStatuses, formatExports } from "./exports-report.ts";
 import { countOf } from "./table.ts";
@@ -55,8 +56,7 @@ function statusCommand(context: CommandContext): Command {
   );
   return command.action((stream: string | undefined, flags: EngineFlags) =>
     withClient(context, flags, async (client) => {
-      const described = [];
-      for (const name of await streamNames(client, stream)) described.push(await client.describeStream(name));
+      const described = await describedStreams(client, stream);
       const { json } = flags;
       const text = json === true ? JSON.stringify(exporterStatuses(described)) : formatExports(described);
       await writeLine(context.stdout, text);
@@ -101,7 +101,7 @@ function retryCommand(context: CommandContext): Command {
   return command.action((stream: string | undefined, exporter: string | undefined, flags: EngineFlags) =>
     withClient(context, flags, async (client) => {
       const what: Done[] = [];
-      for (const name of await streamNames(client, stream)) {
+      for (const name of stream === undefined ? await streamNames(client) : [stream]) {
         const exporters = await client.retryExports(name, exporter);
         if (exporters.length > 0) what.push({ stream: name, exporters });
       }
@@ -144,10 +144,6 @@ function redriveCommand(context: CommandContext): Command {
       await writeLine(context.stdout, text);
     }),
   );
-}
-
-async function streamNames(client: MillraceClient, stream: string | undefined): Promise<string[]> {
-  return stream === undefined ? [...(await client.listStreams())].sort() : [stream];
 }
 
 /** Says what was done. */

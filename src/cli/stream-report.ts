@@ -27,7 +27,7 @@ export function formatStream(stream: StreamDescription): string {
 }
 
 function fieldsOf(stream: StreamDescription): [string, string | number][] {
-  const { definition, options, storage, lastUncleanEnd } = stream;
+  const { definition, options, storage, setAside, lastUncleanEnd } = stream;
   const { oldestSequence, nextSequence, syncedEndSequence } = storage;
   const isEmpty = oldestSequence === nextSequence;
   const fields: [string, string | number][] = [
@@ -60,6 +60,8 @@ function fieldsOf(stream: StreamDescription): [string, string | number][] {
       "not synced",
       `${nextSequence - syncedEndSequence} messages, ${formatBytes(storage.unsyncedBytes)}`,
     ]);
+  if (setAside !== undefined) fields.push(["set aside in", setAside.stream]);
+  if (options.companionOf !== undefined) fields.push(["set aside from", options.companionOf]);
   const { rewriteFaults } = storage;
   if (rewriteFaults !== undefined)
     fields.push(["failed rewrites", `${rewriteFaults.count}, the last: ${rewriteFaults.last}`]);

@@ -1,6 +1,5 @@
 import { Command } from "commander";
 import type { MillraceClient } from "../client/millrace-client.ts";
-import type { StreamDescription } from "../core/stream-description.ts";
 import { UsageError, writeLine, type CommandContext } from "./command-context.ts";
 import {
   buildStream,
@@ -9,6 +8,7 @@ import {
   withDefinitionOptions,
   type DefinitionFlags,
 } from "./definition-options.ts";
+import { describedStreams } from "./described-streams.ts";
 import { withEngineOptions, type EngineFlags } from "./engine-address.ts";
 import { withClient } from "./with-client.ts";
 import { formatStream, formatStreams } from "./stream-report.ts";
@@ -46,10 +46,7 @@ export function streamsCommand(context: CommandContext): Command {
 
 async function listStreams(context: CommandContext, flags: EngineFlags): Promise<void> {
   await withClient(context, flags, async (client) => {
-    const streams: StreamDescription[] = [];
-    for (const name of [...(await client.listStreams())].sort()) {
-      streams.push(await client.describeStream(name));
-    }
+    const streams = await describedStreams(client, undefined);
     const text = flags.json === true ? JSON.stringify(streams) : formatStreams(streams);
     await writeLine(context.stdout, text);
   });

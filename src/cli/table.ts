@@ -1,3 +1,5 @@
+import { printableText } from "./printable.ts";
+
 /** Rows as aligned columns, two blanks between them. Columns of numbers are aligned right, and those that `right` names. */
 export function formatTable(
   head: readonly string[],
@@ -26,13 +28,9 @@ export function formatFields(fields: readonly (readonly [string, string | number
   return fields.map(([name, value]) => `${name.padEnd(width)}  ${formatCell(value)}`.trimEnd()).join("\n");
 }
 
-/** Text from a stream's definition must not move the terminal's cursor: control characters are shown escaped. */
+/** Text from a stream's definition, or from a destination, must not move the terminal's cursor. */
 function formatCell(cell: string | number): string {
-  if (typeof cell === "number") return String(cell);
-  return cell.replace(
-    /[\u0000-\u001f\u007f-\u009f]/g,
-    (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`,
-  );
+  return typeof cell === "number" ? String(cell) : printableText(cell);
 }
 
 const UNITS = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] as const;

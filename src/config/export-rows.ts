@@ -11,13 +11,15 @@ import {
 import { file, integer, listOf, textLike } from "./setting-kinds.ts";
 import { optionalRow, row } from "./setting-row.ts";
 
+const directories = listOf({ accepts: "absolute directories separated by commas", matches: /^\/[^,]*$/ });
+
 /** Settings of exports, a part of the table in schema.ts. */
 export const exportRows = {
   exportThreads: row({
     env: "STREAM_MANAGER_EXPORTER_THREAD_POOL_SIZE",
     kind: integer({ min: 1, max: EXPORT_THREADS_MAX }),
     default: EXPORT_THREADS_DEFAULT,
-    doc: "Most threads that export at a time; none runs while nothing is exported",
+    doc: "Most batches that are exported at a time, by at most two threads; none runs while nothing is exported",
   }),
   kinesisInterCallDelayMs: row({
     env: "STREAM_MANAGER_EXPORTER_KINESIS_INTER_CALL_DELAY_MS",
@@ -53,7 +55,7 @@ export const exportRows = {
   }),
   exportFileDirectories: row({
     env: "MILLRACE_EXPORT_FILE_DIRS",
-    kind: listOf({ accepts: "absolute directories separated by commas", matches: /^\/[^,]*$/ }),
+    kind: directories,
     default: [],
     doc: "Directories within which exporters to files may write; without any there are none",
   }),
@@ -66,7 +68,7 @@ export const exportRows = {
   }),
   readOnlyDirectories: row({
     env: "STREAM_MANAGER_READ_ONLY_DIRS",
-    kind: listOf({ accepts: "absolute directories separated by commas", matches: /^\/[^,]*$/ }),
+    kind: directories,
     default: [],
     doc: "Directories that the files of S3 tasks may be in, and in their subdirectories; no other file is read, so none without them",
   }),

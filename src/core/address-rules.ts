@@ -44,7 +44,7 @@ export function parseAddressRule(text: string): AddressRule | undefined {
 }
 
 function splitPort(text: string): { readonly subject: string; readonly port: number | undefined } {
-  const bracketed = /^\[([0-9a-f:.]+)\](?::(\d{1,6}))?$/.exec(text);
+  const bracketed = /^\[([0-9a-f:.]+(?:\/\d{1,3})?)\](?::(\d{1,6}))?$/.exec(text);
   if (bracketed !== null) return { subject: bracketed[1]!, port: numberOf(bracketed[2]) };
   // More than one colon is an address of version 6.
   const plain = /^([^:]*):(\d{1,6})$/.exec(text);

@@ -6,7 +6,7 @@ export interface ExportMapRule {
   /** Of the exporter's definition; `*` for those that no other rule names. */
   readonly channel: string;
   readonly target: ExportMapTarget;
-  /** The target as the setting has it. */
+  /** The target as it is shown. */
   readonly targetText: string;
 }
 
@@ -16,7 +16,7 @@ export type ExportMapTarget =
   | { readonly kind: "file"; readonly directory: string };
 
 export const ANALYTICS_ENDED = "AWS ended IoT Analytics on 2025-12-15";
-export const ANY_CHANNEL = "*";
+const ANY_CHANNEL = "*";
 export const EXPORT_MAP_FORM =
   "iotAnalytics/<channel or *>=kinesis:<stream>, =http:<URI> or =file:<directory>, separated by commas";
 
@@ -32,7 +32,9 @@ export function parseExportMap(rules: readonly string[]): readonly ExportMapRule
     if (channels.has(channel)) throw invalid(rule, `is the second for channel ${channel}`);
     channels.add(channel);
     const target = targetOf(rule, kind, value);
-    return { kind: "iotAnalytics", channel, target, targetText: `${kind}:${value}` };
+    // A path or a query may hold a secret, and whoever may describe the stream is shown this.
+    const shown = target.kind === "http" ? new URL(target.uri).origin : value;
+    return { kind: "iotAnalytics", channel, target, targetText: `${kind}:${shown}` };
   });
 }
 
@@ -48,6 +50,10 @@ function targetOf(rule: string, kind: string, value: string): ExportMapTarget {
       throw invalid(rule, "must name a Kinesis stream: 1 to 128 of A-Z a-z 0-9 _ . -");
     case "http": {
       const url = URL.canParse(value) ? new URL(value) : undefined;
+      if (url !== undefined && (url.username !== "" || url.password !== "")) {
+        const place = "they belong into the file of MILLRACE_EXPORT_HTTP_HEADERS";
+        throw invalid(rule.slice(0, rule.indexOf("=")), `has a user name or password in its URI; ${place}`);
+      }
       if (url?.protocol === "http:" || url?.protocol === "https:") return { kind, uri: value };
       throw invalid(
         rule,

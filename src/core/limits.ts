@@ -287,7 +287,6 @@ export const EXPORT_BACKOFF_MS_MAX = 5 * 60_000;
 export const EXPORT_PROGRESS_MS_MAX = 30_000;
 /** Bytes of an answer that come more slowly are no progress. */
 export const EXPORT_ANSWER_BYTES_PER_SECOND_MIN = KIB;
-export const EXPORT_REQUEST_TIMEOUT_MS = EXPORT_PROGRESS_MS_MAX;
 export const CURSOR_SYNC_INTERVAL_MS = 1000;
 export const EXPORT_CONNECTION_TIMEOUT_MS = 10_000;
 export const EXPORT_RESPONSE_BYTES_MAX = MIB;

@@ -1,18 +1,9 @@
 import { MillraceError } from "../core/errors.ts";
+import type { RedriveResult } from "../core/export-command.ts";
 import { decodeEntry, isEntryOf } from "../export/set-aside-entry.ts";
 import type { EngineContext } from "./engine-context.ts";
 import { readInternally } from "./internal-read.ts";
 import type { StreamEntry } from "./stream-entry.ts";
-
-/** What a redrive will send. */
-export interface RedriveBegun {
-  /** The companion stream; undefined where nothing was ever set aside of the stream. */
-  readonly companion: string | undefined;
-  /** The exporters that send messages again, in the order of the definition. */
-  readonly exporters: readonly { readonly identifier: string; readonly messages: number }[];
-  /** Messages that stay where they are: of exporters that the definition has no more, and without payload. */
-  readonly left: readonly { readonly identifier: string; readonly messages: number; readonly why: string }[];
-}
 
 /**
  * Sends the messages of a stream that were set aside again, to where their exporters send now: of the one with the identifier,
@@ -26,7 +17,7 @@ export async function redriveSetAside(
   engine: EngineContext,
   streamName: string,
   identifier?: string,
-): Promise<RedriveBegun> {
+): Promise<RedriveResult> {
   const { catalog, companions, exports } = engine;
   const asked = catalog.get(streamName);
   const source = asked.options.companionOf === undefined ? asked : catalog.get(asked.options.companionOf);
@@ -69,7 +60,7 @@ async function countEntries(
   engine: EngineContext,
   companion: StreamEntry,
   { redrives, endSequence }: { redrives: readonly CountedRedrive[]; endSequence: number },
-): Promise<RedriveBegun["left"]> {
+): Promise<RedriveResult["left"]> {
   const left = new Map<string, { identifier: string; messages: number; why: string }>();
   const fromSequence = Math.min(endSequence, ...redrives.map(({ from }) => from));
   for await (const { sequenceNumber, payload } of readInternally(engine, companion, {

@@ -55,7 +55,7 @@ function isSame(entry: StoredDefinition, { definition, options }: StoredDefiniti
  * What an update may not do (PROTOCOL 5). That maxSize holds what is there is for the worker to say, which knows it exactly.
  * @throws {MillraceError} UPDATE_NOT_ALLOWED, UPDATE_FAILED
  */
-export function checkChange(
+function checkChange(
   { definition, progress }: Pick<StreamEntry, "definition" | "progress">,
   next: StreamDefinition,
 ): void {

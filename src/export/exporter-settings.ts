@@ -156,14 +156,16 @@ function exporterSettings(
     startSequence: config.startSequenceNumber ?? 0,
     minSharePercent: options.minSharePercent ?? 0,
     kbitPerSecondMax: options.kbitPerSecondMax,
-    // A file grows at one end.
-    inFlightMax: destination.kind === "file" ? 1 : (options.inFlightMax ?? EXPORT_IN_FLIGHT_DEFAULT),
+    inFlightMax: oneByOneKinds.has(destination.kind) ? 1 : (options.inFlightMax ?? EXPORT_IN_FLIGHT_DEFAULT),
     kind,
     ...(notice === undefined ? {} : { notice }),
     destination,
     endpoint: endpointOf(destination),
   };
 }
+
+/** A file grows at one end, and the upload of a task is kept in one file until it has ended. */
+const oneByOneKinds: ReadonlySet<DestinationKind> = new Set(["file", "s3TaskExecutor"]);
 
 /** Messages that go one by one make no batches: beyond a turn's worth there is nothing to wait for. */
 function batchSizeMax(destination: DestinationSettings): number {

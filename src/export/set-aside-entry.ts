@@ -28,7 +28,7 @@ export interface SetAsideEntry {
   readonly payloadOmitted?: true;
 }
 
-export const ENTRY_VERSION = 1;
+const ENTRY_VERSION = 1;
 
 /** A message to be set aside, on its way to the companion stream. A plain object: it is cloned. */
 export interface CondemnedMessage {

@@ -20,9 +20,9 @@ import { bearerToken } from "./token-authenticator.ts";
 import { type ConnectAnswer, WebSocketSession } from "./websocket-session.ts";
 
 export const WEBSOCKET_PATH = "/v1/ws";
-export const WEBSOCKET_PROTOCOL = "millrace.v1";
+const WEBSOCKET_PROTOCOL = "millrace.v1";
 /** A browser cannot set headers; it offers `millrace.v1` and, as a second protocol, this prefix with its token. */
-export const TOKEN_PROTOCOL_PREFIX = "millrace.token.";
+const TOKEN_PROTOCOL_PREFIX = "millrace.token.";
 /** A connection that reads a large message in small pieces holds this much of it in a piece at least. */
 const CHUNK_BYTES_MIN = 1024;
 

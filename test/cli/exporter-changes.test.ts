@@ -86,6 +86,8 @@ describe("changeExporters", () => {
     assert.equal(change("--http http://a/ --http-format raw").exportDefinition?.http?.[0]?.exportFormat, 0);
     const analytics = change("--iot-analytics c --message-id-prefix p").exportDefinition?.iotAnalytics;
     assert.equal(analytics?.[0]?.iotMsgIdPrefix, "p");
+    const none = change("--iot-analytics c --message-id-prefix none").exportDefinition?.iotAnalytics;
+    assert.equal(none?.[0]?.iotMsgIdPrefix, "none");
     const s3 = "--s3 --multipart-threshold 6000000 --status-stream told --status-level debug";
     assert.deepEqual(change(s3).exportDefinition?.s3TaskExecutor, [
       {
@@ -184,6 +186,7 @@ describe("changeExporters", () => {
     refuses("--priority 1", /^--priority needs to know of which exporter: --kinesis, /);
     refuses("--gzip", /^--gzip needs/);
     refuses("--kinesis k --http-format json", /^--http-format does not go with exporter "kinesis-k"$/);
+    refuses("--s3 --in-flight 2", /^--in-flight does not go with exporter "s3"$/);
     refuses("--s3 --batch-size 1", /^--batch-size does not go with exporter "s3"$/);
     refuses("--exporter x --kinesis a --kinesis b", /^--exporter names one exporter, and 2 destinations/);
     refuses("--exporter nobody --priority 1", /^the stream has no exporter "nobody"$/, present);

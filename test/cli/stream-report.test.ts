@@ -133,6 +133,19 @@ const exporting: StreamDescription = {
   ],
 };
 
+describe("what is beside the account", () => {
+  it("names companion streams, and what is to be known of an exporter", () => {
+    const setAside = { stream: "raw.set-aside", redrives: [] };
+    const noticed = exporter("k", { notice: "AWS ended it", fallbackMessages: 1 });
+    const text = formatStream({ ...empty, setAside, exporters: [noticed] });
+    assert.match(text, /^set aside in +raw\.set-aside$/m);
+    assert.match(text, /^ +AWS ended it$/m);
+    assert.match(text, /^ +1 message got a random partition key$/m);
+    const companion = formatStream({ ...empty, options: { freeExported: false, companionOf: "raw" } });
+    assert.match(companion, /^set aside from +raw$/m);
+  });
+});
+
 describe("formatStreams", () => {
   it("gives a line for each stream", () => {
     const broken: StreamDescription = { ...empty, state: "fenced", lastFault: "no segment can be read" };

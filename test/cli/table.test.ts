@@ -18,7 +18,7 @@ describe("formatTable", () => {
   });
 
   it("shows control characters of a name instead of sending them to the terminal", () => {
-    assert.equal(formatTable(["name"], [["a\u001b[2Jb\n"]]), "name\na\\x1b[2Jb\\x0a");
+    assert.equal(formatTable(["name"], [["a\u001b[2Jb\n\u202e"]]), "name\na\\x1b[2Jb\\n\\u202e");
   });
 
   it("is the head alone without rows", () => {

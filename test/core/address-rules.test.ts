@@ -83,6 +83,8 @@ test("isNamed takes hosts by name, addresses by network, and a port where one is
   assert.ok(isAllowed(["[::1]:80"], "http://[::1]/"));
   assert.ok(!isAllowed(["[::1]:81"], "http://[::1]/"));
   assert.ok(isAllowed(["fd00::/8"], "https://[fd12::1]/"));
+  assert.ok(isAllowed(["[fd00::/8]:443"], "https://[fd12::1]/"));
+  assert.ok(!isAllowed(["[fd00::/8]:444"], "https://[fd12::1]/"));
 });
 
 test("parseAddressRule takes nothing that is no host, address or network", () => {
@@ -100,7 +102,16 @@ test("parseAddressRule takes nothing that is no host, address or network", () =>
   ]) {
     assert.equal(parseAddressRule(text), undefined, text);
   }
-  for (const text of ["[::1", "::1]:80", "10.0.0.0/8/9", "10.0.0.0/-1", "10.0.0.0/", "*", "*.local"]) {
+  for (const text of [
+    "[::1",
+    "::1]:80",
+    "[::1/129]:80",
+    "10.0.0.0/8/9",
+    "10.0.0.0/-1",
+    "10.0.0.0/",
+    "*",
+    "*.local",
+  ]) {
     assert.equal(parseAddressRule(text), undefined, text);
   }
 });

@@ -34,6 +34,8 @@ const refused: readonly (readonly [rules: readonly string[], expected: RegExp])[
   [["iotAnalytics/a=kinesis:a/b"], /must name a Kinesis stream/],
   [["iotAnalytics/a=http:collector/in"], /must have a URI of http/],
   [["iotAnalytics/a=http:ftp://collector"], /must have a URI of http/],
+  [["iotAnalytics/a=http:https://u:secret@collector"], /rule "iotAnalytics\/a" has a user name or password/],
+  [["iotAnalytics/a=http:https://u@collector"], /has a user name or password in its URI; (?!.*@)/],
   [["iotAnalytics/a=file:relative"], /must have an absolute directory/],
   [
     ["iotAnalytics/a=kinesis:a", "iotAnalytics/a=kinesis:b"],

@@ -68,7 +68,7 @@ export interface Told {
 }
 
 export const EXPORT_BATCH_SIZE = 5;
-export const EXPORT_POLICY: LogPolicy = {
+const EXPORT_POLICY: LogPolicy = {
   ...smallPolicy,
   flushOnWrite: false,
   segmentSize: 1500,

@@ -58,6 +58,7 @@ test(
       env: { ...env, ...mapped, LOG_LEVEL: "info" },
     });
     const client = await connect(first);
+    t.after(() => client.close());
     const config = { identifier: "old", iotChannel: "readings" };
     const exportDefinition = { iotAnalytics: [config] };
     await client.createMessageStream({
@@ -68,7 +69,7 @@ test(
     await append(client, 0, 10);
     const elsewhere = await exporterOnce(t, client, isDrained);
     assert.equal(elsewhere.kind, "iotAnalytics");
-    assert.equal(elsewhere.notice, `sent to http:${target.origin}/in by MILLRACE_EXPORT_MAP`);
+    assert.equal(elsewhere.notice, `sent to http:${target.origin} by MILLRACE_EXPORT_MAP`);
     assert.equal(elsewhere.exported.messages, 10);
     const sent = target.stored.flatMap(
       ({ body }) => JSON.parse(body.toString()) as { sequenceNumber: number }[],

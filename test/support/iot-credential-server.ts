@@ -10,7 +10,7 @@ import type { IotCredentialSettings } from "../../src/export/worker-settings.ts"
 import { makeCertificate, type TestCertificate } from "./certificates.ts";
 import type { CleanUp } from "./program.ts";
 
-export const ROLE_ALIAS = "edge-export";
+const ROLE_ALIAS = "edge-export";
 /** Stands in every secret that the server gives out, to be looked for where it must not be. */
 export const SECRET_MARK = "s3cr3tmark";
 

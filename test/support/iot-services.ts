@@ -5,7 +5,7 @@ import type { TestCertificate } from "./certificates.ts";
 import type { CleanUp } from "./program.ts";
 
 /** What the SDK signs with in tests. */
-export const TEST_SECRET = "test";
+const TEST_SECRET = "test";
 
 export interface AnalyticsMessage {
   readonly channel: string;

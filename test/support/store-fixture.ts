@@ -39,7 +39,7 @@ export interface StoreFixture {
   readonly streams: readonly FixtureStream[];
 }
 
-export function messageOf(sequence: number): string {
+function messageOf(sequence: number): string {
   return `message ${sequence} ${"abcdefghij".repeat(10 + (sequence % 40))}`;
 }
 

@@ -8,7 +8,7 @@ import type { Storage, StorageFile } from "../../log/storage.ts";
 
 const KIB = 1024;
 /** What is written: an awaited append with its padding, a client's batch, and a group that many clients fill. */
-export const SMALL_BYTES = 4 * KIB;
+const SMALL_BYTES = 4 * KIB;
 export const LARGE_BYTES = 64 * KIB;
 export const GROUP_BYTES = 1024 * KIB;
 /** Together at most 56 MiB, so that asking a memory card how it is does not wear it out. */

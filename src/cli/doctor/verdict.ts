@@ -234,7 +234,7 @@ function judgeOpenFiles({ openFilesMax, streamCount, settings }: DoctorFacts): R
 }
 
 /** One a stream, one a connection, and some. */
-export function openFilesFor(streams: number, connections: number): number {
+function openFilesFor(streams: number, connections: number): number {
   return streams + connections + OPEN_FILES_BESIDE;
 }
 

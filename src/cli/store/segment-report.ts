@@ -16,14 +16,14 @@ export interface DumpTotals {
   damagedBlocks: number;
 }
 
-export const blockKindNames = {
+const blockKindNames = {
   [BlockKind.Data]: "data",
   [BlockKind.Watermark]: "watermark",
   [BlockKind.Seal]: "seal",
 } as const satisfies Record<BlockKind, string>;
 
 /** Raw bytes of a stored byte. */
-export function ratioOf({ rawBytes, storedBytes }: { rawBytes: number; storedBytes: number }): number {
+function ratioOf({ rawBytes, storedBytes }: { rawBytes: number; storedBytes: number }): number {
   return storedBytes === 0 ? 0 : Number((rawBytes / storedBytes).toFixed(2));
 }
 
@@ -71,7 +71,7 @@ function generationText({ generation, rewritten }: SegmentHeader): string {
 }
 
 /** An instant, also one that no calendar has. */
-export function timeText(ms: number): string {
+function timeText(ms: number): string {
   const date = new Date(ms);
   return Number.isNaN(date.getTime()) ? `${ms} ms` : date.toISOString();
 }

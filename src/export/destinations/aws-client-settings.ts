@@ -23,14 +23,14 @@ const providers = new WeakMap<IotCredentialSettings, AwsCredentialProvider>();
 /** Region and endpoint are not among them: those come from the SDK's own variables and files. */
 export function awsClientSettings({
   environment = destinationEnvironmentDefault,
-  requestTimeoutMs = EXPORT_PROGRESS_MS_MAX,
+  progressMsMax = EXPORT_PROGRESS_MS_MAX,
 }: {
   readonly environment?: DestinationEnvironment;
   /** Without progress: see BoundedHttpHandler. */
-  readonly requestTimeoutMs?: number;
+  readonly progressMsMax?: number;
 }): AwsClientSettings {
   const { authoritiesPath } = environment;
-  const requestHandler = new BoundedHttpHandler({ requestTimeoutMs, authoritiesPath });
+  const requestHandler = new BoundedHttpHandler({ progressMsMax, authoritiesPath });
   const { iotCredentials } = environment;
   if (iotCredentials === undefined) return { requestHandler, maxAttempts: 1 };
   let credentials = providers.get(iotCredentials);

@@ -26,13 +26,13 @@ export class BoundedHttpHandler {
   readonly #responseBytesMax: number;
   readonly metadata = { handlerProtocol: "http/1.1" };
 
-  /** `requestTimeoutMs` without progress: no byte that the other side acknowledged, none of its answer. */
+  /** `progressMsMax` without progress: no byte that the other side acknowledged, none of its answer. */
   constructor({
-    requestTimeoutMs = EXPORT_PROGRESS_MS_MAX,
+    progressMsMax = EXPORT_PROGRESS_MS_MAX,
     responseBytesMax = EXPORT_RESPONSE_BYTES_MAX,
     authoritiesPath,
   }: {
-    requestTimeoutMs?: number;
+    progressMsMax?: number;
     responseBytesMax?: number;
     /** PEM of the authorities to trust instead of those Node.js knows. */
     authoritiesPath?: string | undefined;
@@ -41,7 +41,7 @@ export class BoundedHttpHandler {
     this.#responseBytesMax = responseBytesMax;
     this.#watch = new ProgressWatch({
       agents: [this.#agents.http, this.#agents.https],
-      progressMsMax: requestTimeoutMs,
+      progressMsMax,
       clock: systemClock,
       timers: systemTimers,
       readSendQueues,
@@ -49,7 +49,7 @@ export class BoundedHttpHandler {
     this.#inner = new NodeHttpHandler({
       httpAgent: this.#agents.http,
       httpsAgent: this.#agents.https,
-      connectionTimeout: Math.min(EXPORT_CONNECTION_TIMEOUT_MS, requestTimeoutMs),
+      connectionTimeout: Math.min(EXPORT_CONNECTION_TIMEOUT_MS, progressMsMax),
     });
   }
 

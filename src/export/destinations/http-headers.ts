@@ -6,7 +6,7 @@ import { readLinkedFile, whoElseMayTouch } from "../../net/private-files.ts";
 /** Header fields by origin; `*` stands for every origin. */
 export type HeadersByOrigin = ReadonlyMap<string, Readonly<Record<string, string>>>;
 
-export const EVERY_ORIGIN = "*";
+const EVERY_ORIGIN = "*";
 
 /** What the request itself decides. */
 const ours = new Set([

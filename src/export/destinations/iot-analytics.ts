@@ -28,7 +28,7 @@ const limits: DestinationLimits = {
 
 export interface IotAnalyticsOptions {
   readonly environment?: DestinationEnvironment;
-  readonly requestTimeoutMs?: number;
+  readonly progressMsMax?: number;
 }
 
 /**

@@ -28,7 +28,7 @@ const CONFLICT = "ConflictingOperationException";
 
 export interface IotSiteWiseOptions {
   readonly environment?: DestinationEnvironment;
-  readonly requestTimeoutMs?: number;
+  readonly progressMsMax?: number;
 }
 
 /** By index in the request; entries without errors were accepted. */

@@ -16,7 +16,7 @@ const THROTTLED = "ProvisionedThroughputExceededException";
 export interface KinesisOptions {
   readonly random: Random;
   readonly environment?: DestinationEnvironment;
-  readonly requestTimeoutMs?: number;
+  readonly progressMsMax?: number;
   readonly clock?: Clock;
 }
 

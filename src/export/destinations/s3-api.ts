@@ -119,12 +119,12 @@ export class S3Api {
     this.#clients.clear();
   }
 
-  #client({ region }: S3Target, requestTimeoutMs = EXPORT_PROGRESS_MS_MAX): Sdk.S3Client {
-    const name = `${region ?? ""} ${requestTimeoutMs}`;
+  #client({ region }: S3Target, progressMsMax = EXPORT_PROGRESS_MS_MAX): Sdk.S3Client {
+    const name = `${region ?? ""} ${progressMsMax}`;
     let client = this.#clients.get(name);
     if (client === undefined) {
       client = new this.#sdk.S3Client({
-        ...awsClientSettings({ environment: this.#environment, requestTimeoutMs }),
+        ...awsClientSettings({ environment: this.#environment, progressMsMax }),
         ...(region === undefined ? {} : { region }),
         forcePathStyle: this.#environment.s3ForcePathStyle,
         // Content-MD5 says more to more servers; the SDK's own checksums make some store the trailer with the content.

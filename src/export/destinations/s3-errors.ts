@@ -100,10 +100,11 @@ export function classifyS3Error(thrown: unknown): S3Fault {
   const name = thrown instanceof Error ? thrown.name : "";
   const { status, region } = answerOf(thrown);
   const error = describe(thrown, name, status);
-  if (redirectNames.has(name) || status === 301 || status === 307) {
-    return region === undefined ? { kind: "failure", error } : { kind: "redirect", region, error };
+  const isRedirect = redirectNames.has(name);
+  if (region !== undefined && (isRedirect || status === 301 || status === 307)) {
+    return { kind: "redirect", region, error };
   }
-  const kind = faultOfName.get(name) ?? faultOfStatus(status, name);
+  const kind = isRedirect ? "failure" : (faultOfName.get(name) ?? faultOfStatus(status, name));
   switch (kind) {
     case "failure":
     case "denied":
@@ -119,13 +120,12 @@ export function classifyS3Error(thrown: unknown): S3Fault {
   }
 }
 
-/** Only an answer that names what is wrong is a refusal; a proxy's bare 400 or 404 is not. */
+/** Only an answer that names what is wrong is a refusal; a proxy's bare 400, 403 or 404 is not. */
 function faultOfStatus(status: number | undefined, name: string): FaultKind {
   if (status === 401 || status === 407) return "slow";
-  if (status === 403) return "denied";
-  if (status === 413) return "failure";
+  if (status === 403) return unnamed.has(name) ? "slow" : "denied";
   if (status === 408 || status === 429) return "backoff";
-  const isRefusal = status !== undefined && status >= 400 && status < 500;
+  const isRefusal = status !== undefined && status >= 300 && status < 500;
   return isRefusal && !unnamed.has(name) ? "failure" : "backoff";
 }
 

@@ -13,14 +13,14 @@ const records = ["a", "b", "c"].map((text, sequence) => ({
   data: Buffer.from(text),
 }));
 
-async function outcomeOf(t: TestContext, answer: PutAnswer, requestTimeoutMs?: number): Promise<SendOutcome> {
+async function outcomeOf(t: TestContext, answer: PutAnswer, progressMsMax?: number): Promise<SendOutcome> {
   const server = await FakeKinesisServer.start();
   t.after(() => server.close());
   useKinesisEndpoint(server.url);
   server.answer = () => answer;
   const destination = await KinesisDestination.load({
     random: systemRandom,
-    ...(requestTimeoutMs === undefined ? {} : { requestTimeoutMs }),
+    ...(progressMsMax === undefined ? {} : { progressMsMax }),
   });
   const outcome = await destination.send(settings, records);
   destination.close();

@@ -18,7 +18,7 @@ async function sendTo(
     read(socket);
   });
   await once(server.listen(0, "127.0.0.1"), "listening");
-  const handler = new BoundedHttpHandler({ requestTimeoutMs: PROGRESS_MS_MAX });
+  const handler = new BoundedHttpHandler({ progressMsMax: PROGRESS_MS_MAX });
   t.after(() => {
     handler.destroy();
     for (const socket of sockets) socket.destroy();

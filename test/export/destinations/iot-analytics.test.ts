@@ -30,12 +30,12 @@ interface Link {
   readonly destination: IotAnalyticsDestination;
 }
 
-async function connect(t: TestContext, requestTimeoutMs?: number): Promise<Link | undefined> {
+async function connect(t: TestContext, progressMsMax?: number): Promise<Link | undefined> {
   const server = await startAnalytics(t);
   if (server === undefined) return undefined;
   useEnvironment(t, environmentFor(server));
   const destination = await IotAnalyticsDestination.load(
-    requestTimeoutMs === undefined ? {} : { requestTimeoutMs },
+    progressMsMax === undefined ? {} : { progressMsMax },
   );
   t.after(() => destination.close());
   return { server, destination };
@@ -44,9 +44,9 @@ async function connect(t: TestContext, requestTimeoutMs?: number): Promise<Link 
 async function outcomeOf(
   t: TestContext,
   answer: ModelAnswer,
-  requestTimeoutMs?: number,
+  progressMsMax?: number,
 ): Promise<SendOutcome | undefined> {
-  const link = await connect(t, requestTimeoutMs);
+  const link = await connect(t, progressMsMax);
   if (link === undefined) return undefined;
   link.server.answer = () => answer;
   const outcome = await link.destination.send(settings, records, context);

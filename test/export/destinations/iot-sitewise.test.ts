@@ -46,13 +46,11 @@ interface Link {
   send(records: ReturnType<typeof recordsOf>): Promise<SendOutcome>;
 }
 
-async function connect(t: TestContext, requestTimeoutMs?: number): Promise<Link | undefined> {
+async function connect(t: TestContext, progressMsMax?: number): Promise<Link | undefined> {
   const server = await startSiteWise(t);
   if (server === undefined) return undefined;
   useEnvironment(t, environmentFor(server));
-  const destination = await IotSiteWiseDestination.load(
-    requestTimeoutMs === undefined ? {} : { requestTimeoutMs },
-  );
+  const destination = await IotSiteWiseDestination.load(progressMsMax === undefined ? {} : { progressMsMax });
   t.after(() => destination.close());
   return { server, send: (records) => destination.send(settings, records) };
 }
