@@ -158,10 +158,5 @@ export const FILE_LINES_MAX = 400;
 export const TEST_FILE_LINES_MAX = 600;
 export const WORKER_ENTRY_LINES_MAX = 60;
 
-/** Files that may be longer, with the reason. */
-export const longFiles: ReadonlyMap<string, string> = new Map<string, string>([
-  ["src/core/limits.ts", "one table of all limits: whoever looks for one looks here"],
-]);
-
 /** Files that name the forbidden words because they define or test the rules. */
 export const ruleTexts: readonly string[] = ["tools/tidy-", "test/tools/"];

@@ -5,7 +5,7 @@ import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MillraceClient } from "../../src/client/millrace-client.ts";
 import { emptyExportDefinition, Persistence } from "../../src/core/stream-definition.ts";
-import { KINESIS_RECORDS_MAX } from "../../src/core/limits.ts";
+import { KINESIS_RECORDS_MAX } from "../../src/core/kinesis-limits.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
 import { createInferenceDataSet } from "../data-set.ts";
 import { median, roundTo } from "../statistics.ts";

@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { KinesisClient, PutRecordsCommand } from "@aws-sdk/client-kinesis";
 import { NodeHttpHandler } from "@smithy/node-http-handler";
-import { KINESIS_RECORDS_MAX } from "../../src/core/limits.ts";
+import { KINESIS_RECORDS_MAX } from "../../src/core/kinesis-limits.ts";
 import { createInferenceDataSet } from "../data-set.ts";
 
 export interface DriverOrder {

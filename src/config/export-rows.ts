@@ -4,10 +4,9 @@ import {
   EXPORT_BANDWIDTH_KBIT_PER_S_MAX,
   EXPORT_THREADS_DEFAULT,
   EXPORT_THREADS_MAX,
-  KINESIS_INTER_CALL_DELAY_MS_MAX,
-  S3_PART_BYTES_MAX,
-  S3_PART_BYTES_MIN,
 } from "../core/limits.ts";
+import { KINESIS_INTER_CALL_DELAY_MS_MAX } from "../core/kinesis-limits.ts";
+import { S3_PART_BYTES_MAX, S3_PART_BYTES_MIN } from "../core/service-limits.ts";
 import { file, integer, listOf, textLike } from "./setting-kinds.ts";
 import { optionalRow, row } from "./setting-row.ts";
 

@@ -312,7 +312,7 @@ export const EXPORT_ARRIVAL_MARKS_MAX = 256;
 export const EXPORT_LOOK_AHEAD_MESSAGES_MAX = 1000;
 /** Streams whose segments one export worker keeps open. */
 export const EXPORT_READERS_MAX = 16;
-export const EXPORT_THREADS_MAX_DEFAULT = 2;
+export const EXPORT_POOL_THREADS_MAX = 2;
 export const EXPORT_THREAD_IDLE_MS_MAX = 60_000;
 /** What a bandwidth cap keeps of the time in which nothing was sent, and how much of it one request may take. */
 export const EXPORT_CAP_BATCH_MS = 1000;
@@ -343,9 +343,6 @@ export const HTTP_BATCH_RECORDS_MAX = 500;
 export const HTTP_BATCH_BYTES_MAX = 4 * MIB;
 /** Names of four fields, a stream's name, two numbers. */
 export const HTTP_RECORD_OVERHEAD_BYTES = 384;
-export const KINESIS_RECORDS_MAX = 500;
-export const KINESIS_REQUEST_BYTES_MAX = 5 * MIB;
-export const KINESIS_RECORD_BYTES_MAX = MIB;
 /** So often one task goes on with its exporter's next messages while nobody waits for its slot, and for how long. */
 export const EXPORT_TASK_WINDOWS_MAX = 64;
 export const EXPORT_TASK_MS_MAX = 100;
@@ -381,32 +378,9 @@ export const MESSAGE_BYTES_MAX_MIN = KIB;
 export const CONNECTIONS_MAX_MAX = 65_536;
 export const STREAMS_MAX_MAX = 100_000;
 export const SHUTDOWN_MS_MAX = 600_000;
-export const S3_TASK_BYTES_MAX = 64 * KIB;
-/** S3's own bounds: of a key in UTF-8, of a task's metadata, of one PUT, of the parts of an upload. */
-export const S3_KEY_BYTES_MAX = 1024;
-export const S3_METADATA_BYTES_MAX = 2 * KIB;
-export const S3_PUT_BYTES_MAX = 5 * 1024 * MIB;
-export const S3_PARTS_MAX = 10_000;
-/** Parts larger than the least are a multiple of this. */
-export const S3_PART_BYTES_STEP = MIB;
-/** Of a file that is uploaded, so much is in memory at a time, and a few of the kernel's buffers. */
-export const S3_READ_BYTES = 256 * KIB;
-export const S3_ETAG_CHARACTERS_MAX = 64;
-/** A task fails when its file changed, or its upload was lost, more often than this. */
-export const S3_RESTARTS_MAX = 5;
-/** A task fails when its bucket refused us so often, a minute apart. */
-export const S3_DENIALS_MAX = 5;
-/** To put the parts together S3 takes minutes, without a word. */
-export const S3_COMPLETE_MS_MAX = 10 * 60_000;
-/** For the parts of a task that was given up: they are removed by one try, while whoever deleted the stream waits. */
-export const S3_ABORT_MS_MAX = 5_000;
 export const EXPORT_THREADS_DEFAULT = 5;
 export const EXPORT_THREADS_MAX = 64;
 export const EXPORT_BANDWIDTH_KBIT_PER_S_MAX = 1_000_000_000;
-export const KINESIS_INTER_CALL_DELAY_MS_MAX = 60_000;
-/** S3's own bounds for a part of a multipart upload. */
-export const S3_PART_BYTES_MIN = 5 * MIB;
-export const S3_PART_BYTES_MAX = 5 * 1024 * MIB;
 
 assert(
   RING_FRAGMENT_BYTES_MAX * 4 <= RING_BYTES_DEFAULT,

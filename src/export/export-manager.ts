@@ -1,6 +1,6 @@
 import { assert } from "../core/assert.ts";
 import { asMillraceError } from "../core/errors.ts";
-import { EXPORT_THREADS_DEFAULT, EXPORT_THREADS_MAX_DEFAULT } from "../core/limits.ts";
+import { EXPORT_POOL_THREADS_MAX, EXPORT_THREADS_DEFAULT } from "../core/limits.ts";
 import { systemTimers, type Timers } from "../core/timers.ts";
 import type { ExportStatus } from "../core/stream-definition.ts";
 import { EventName } from "../observe/events.ts";
@@ -54,7 +54,7 @@ export class ExportManager {
   #idleWaiters: (() => void)[] = [];
 
   constructor(options: ExportManagerOptions) {
-    const { threadPoolSize = EXPORT_THREADS_DEFAULT, threadsMax = EXPORT_THREADS_MAX_DEFAULT } = options;
+    const { threadPoolSize = EXPORT_THREADS_DEFAULT, threadsMax = EXPORT_POOL_THREADS_MAX } = options;
     assert(threadPoolSize >= 1 && threadsMax >= 1, "an export pool has a slot and a thread");
     this.#options = options;
     this.#slots = threadPoolSize;

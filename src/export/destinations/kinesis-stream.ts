@@ -1,13 +1,11 @@
 import type { Clock } from "../../core/clock.ts";
 import {
   KINESIS_FACTS_MS_MIN,
+  KINESIS_RECORDS_MAX,
+  KINESIS_RECORD_BYTES_MAX,
+  KINESIS_REQUEST_BYTES_MAX,
   KINESIS_REQUEST_BYTES_MAX_WITH_LARGE_RECORDS,
 } from "../../core/kinesis-limits.ts";
-import {
-  KINESIS_RECORD_BYTES_MAX,
-  KINESIS_RECORDS_MAX,
-  KINESIS_REQUEST_BYTES_MAX,
-} from "../../core/limits.ts";
 import type { DestinationLimits } from "./destination.ts";
 import { ThrottlePace } from "./throttle-pace.ts";
 

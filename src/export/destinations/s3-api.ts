@@ -1,6 +1,7 @@
 import type * as Sdk from "@aws-sdk/client-s3";
 import { MillraceError, systemCode } from "../../core/errors.ts";
-import { EXPORT_PROGRESS_MS_MAX, S3_ABORT_MS_MAX, S3_COMPLETE_MS_MAX } from "../../core/limits.ts";
+import { EXPORT_PROGRESS_MS_MAX } from "../../core/limits.ts";
+import { S3_ABORT_MS_MAX, S3_COMPLETE_MS_MAX } from "../../core/service-limits.ts";
 import type { DestinationEnvironment } from "../worker-settings.ts";
 import { awsClientSettings } from "./aws-client-settings.ts";
 import type { InputFile, InputRange } from "./s3-input-file.ts";

@@ -9,7 +9,7 @@ import path from "node:path";
 import { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { systemCode, textOf } from "../../core/errors.ts";
-import { S3_READ_BYTES } from "../../core/limits.ts";
+import { S3_READ_BYTES } from "../../core/service-limits.ts";
 
 /** What may be read. */
 export interface InputPolicy {

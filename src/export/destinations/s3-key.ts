@@ -1,4 +1,4 @@
-import { S3_KEY_BYTES_MAX } from "../../core/limits.ts";
+import { S3_KEY_BYTES_MAX } from "../../core/service-limits.ts";
 
 /** What stands in a key, to be replaced: `!{timestamp:yyyy/MM/dd}` (PROTOCOL 3.7). */
 const PLACEHOLDER = /!\{([a-zA-Z]+):([a-zA-Z/]+)\}/g;

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { S3_PART_BYTES_STEP, S3_PARTS_MAX } from "../../core/limits.ts";
+import { S3_PART_BYTES_STEP, S3_PARTS_MAX } from "../../core/service-limits.ts";
 
 /** As small as allowed, and so large that the file has no more parts than S3 takes. */
 export function partBytesFor(sizeBytes: number, partBytesMin: number): number {

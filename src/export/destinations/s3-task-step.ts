@@ -5,7 +5,7 @@ import {
   S3_PART_BYTES_MAX,
   S3_PUT_BYTES_MAX,
   S3_RESTARTS_MAX,
-} from "../../core/limits.ts";
+} from "../../core/service-limits.ts";
 import type { Storage } from "../../log/storage.ts";
 import type { DestinationSettings } from "../exporter-settings.ts";
 import type { ExportRecord, SendContext, SendFailure, SendOutcome, StreamNotice } from "./destination.ts";

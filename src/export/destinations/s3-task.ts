@@ -1,4 +1,4 @@
-import { S3_METADATA_BYTES_MAX, S3_TASK_BYTES_MAX } from "../../core/limits.ts";
+import { S3_METADATA_BYTES_MAX, S3_TASK_BYTES_MAX } from "../../core/service-limits.ts";
 import { keyFault } from "./s3-key.ts";
 
 /** S3ExportTaskDefinition (PROTOCOL 3.7), checked. */

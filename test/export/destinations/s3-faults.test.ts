@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { S3_DENIALS_MAX } from "../../../src/core/limits.ts";
+import { S3_DENIALS_MAX } from "../../../src/core/service-limits.ts";
 import { StatusLevel } from "../../../src/core/stream-definition.ts";
 import { partBytesFor } from "../../../src/export/destinations/s3-parts.ts";
 import { fileStorage } from "../../../src/log/file-storage.ts";

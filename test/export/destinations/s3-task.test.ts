@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { S3_TASK_BYTES_MAX } from "../../../src/core/limits.ts";
+import { S3_TASK_BYTES_MAX } from "../../../src/core/service-limits.ts";
 import { parseS3Task } from "../../../src/export/destinations/s3-task.ts";
 
 const task = { inputUrl: "file:///data/a", bucket: "my-bucket", key: "k" };
