@@ -1,4 +1,5 @@
-// Builds, then runs every compiled test, or those whose path contains one of the arguments: `npm test -- log/`.
+// Builds, then runs every compiled test, or those whose path contains one of the arguments: `npm test -- log/`. In their everyday form,
+// or with MILLRACE_TEST_LONG=1 in the long one (test/support/test-length.ts).
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import path from "node:path";
@@ -15,8 +16,8 @@ if (files.length === 0) {
   console.error(`no test file matches ${wanted.join(", ")}`);
   process.exit(1);
 }
-// A file that hangs is ended and reported, so that the others still have their say.
-const FILE_TIMEOUT_MS = 10 * 60_000;
+// A file that hangs is ended and fails, also where every test of it has ended and something of them has not; the others go on.
+const FILE_TIMEOUT_MS = (process.env.MILLRACE_TEST_LONG === "1" ? 10 : 2) * 60_000;
 const args = [
   "--enable-source-maps",
   "--test",

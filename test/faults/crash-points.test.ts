@@ -6,9 +6,9 @@ import { EngineProcess, temporaryDirectory } from "../support/engine-process.ts"
 import { changesOf } from "../support/fault-shim.ts";
 import { requireProgram } from "../support/require-program.ts";
 import { seededRandom, testSeed } from "../support/seeded-random.ts";
+import { isSoak, SOAK_TIMEOUT_MS } from "../support/test-length.ts";
 import { runCrashWorkload } from "./crash-workload.ts";
 import { FaultRun } from "./fault-run.ts";
-import { isLong, longTimeout } from "./long-form.ts";
 
 /** Kills of the everyday form, spread evenly over the whole life, at places that the seed decides. */
 const KILLS_EVERYDAY = 5;
@@ -18,7 +18,7 @@ const RECOVERY_KILLS_EVERYDAY = 3;
 /** Where a write is torn, by the bytes that are written. */
 const tornAt = ["1", "511", "512", "50%", "-1"] as const;
 
-const options = { timeout: isLong ? longTimeout : 600_000 };
+const options = { timeout: isSoak ? SOAK_TIMEOUT_MS : 600_000 };
 
 function requireShim(t: TestContext): boolean {
   return requireProgram(t, "gcc", "build the shim that makes file calls fail");
@@ -40,7 +40,7 @@ describe("an engine that dies in a file call", options, () => {
     const total = whole.calls.length;
     assert.ok(total > 150, `a life of only ${total} calls`);
     const every = Array.from({ length: total }, (_, index) => index + 1);
-    const places = isLong ? every : spread(total, KILLS_EVERYDAY, testSeed);
+    const places = isSoak ? every : spread(total, KILLS_EVERYDAY, testSeed);
     let killed = 0;
     let restartMsMax = 0;
     for (const place of places) {
@@ -56,7 +56,7 @@ describe("an engine that dies in a file call", options, () => {
 
   it("keeps every acknowledged message when a write is torn, wherever it is torn", async (t) => {
     if (!requireShim(t)) return;
-    const count = isLong ? TORN_LONG : TORN_EVERYDAY;
+    const count = isSoak ? TORN_LONG : TORN_EVERYDAY;
     let killed = 0;
     let tornTails = 0;
     for (const [index, place] of spread(100, count, testSeed + 1).entries()) {
@@ -83,7 +83,7 @@ describe("an engine that dies in a file call", options, () => {
     await run.check(whole);
     await whole.kill();
     const every = Array.from({ length: total }, (_, index) => index + 1);
-    for (const place of isLong ? every : spread(total, RECOVERY_KILLS_EVERYDAY, testSeed)) {
+    for (const place of isSoak ? every : spread(total, RECOVERY_KILLS_EVERYDAY, testSeed)) {
       restore(run, saved);
       run.shim.setRules(`any * ${place} KILL`);
       const first = EngineProcess.spawn(t, {

@@ -11,6 +11,7 @@ import { SeededRandom } from "../support/deterministic.ts";
 import { EngineProcess, temporaryDirectory } from "../support/engine-process.ts";
 import type { CleanUp } from "../support/program.ts";
 import { testSeed } from "../support/seeded-random.ts";
+import { isSoak } from "../support/test-length.ts";
 import {
   type Damage,
   type DamageCost,
@@ -20,7 +21,6 @@ import {
   type StreamFiles,
 } from "./damage-plan.ts";
 import { withClient } from "./fault-run.ts";
-import { isLong } from "./long-form.ts";
 
 const KIB = 1024;
 const MESSAGES_EACH = 90;
@@ -127,7 +127,7 @@ function contentOf(file: string): string {
   return status.isSymbolicLink() ? `link to ${readlinkSync(file)}` : readFileSync(file, "latin1");
 }
 
-const rounds = isLong ? 20 : 2;
+const rounds = isSoak ? 20 : 2;
 for (let round = 0; round < rounds; round++) {
   const seed = testSeed + round;
   const ending = round % 2 === 0 ? "stop" : "kill";

@@ -6,14 +6,14 @@ import { setTimeout as after } from "node:timers/promises";
 import { Program, type CleanUp } from "../support/program.ts";
 import { requireProgram, skipOrFail } from "../support/require-program.ts";
 import { testSeed } from "../support/seeded-random.ts";
+import { isSoak } from "../support/test-length.ts";
 import { FaultRun } from "./fault-run.ts";
-import { isLong } from "./long-form.ts";
 
 const options = { timeout: 300_000 };
 const ANSWERS = 20;
 const MIB = 1024 * 1024;
 const GROUP_BYTES = 160 * MIB;
-const STOPPED_MS = isLong ? 30_000 : 1500;
+const STOPPED_MS = isSoak ? 30_000 : 1500;
 
 /** A group of processes that may use so much memory together: control groups of either version. */
 class MemoryGroup {

@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import path from "node:path";
 import { describe, it, type TestContext } from "node:test";
 import { StrategyOnFull } from "../../src/core/stream-definition.ts";
-import { isLong } from "./long-form.ts";
 import { changesOf, type ShimCall } from "../support/fault-shim.ts";
 import { requireProgram } from "../support/require-program.ts";
 import { testSeed } from "../support/seeded-random.ts";
 import type { EngineProcess } from "../support/engine-process.ts";
+import { isSoak } from "../support/test-length.ts";
 import { FaultRun, plainAndFlushed, withClient } from "./fault-run.ts";
 
 const options = { timeout: 600_000 };
@@ -140,7 +140,7 @@ describe("an engine whose file calls fail", options, () => {
     await run.loadUntil(engine, ({ failureTexts }) => failureTexts.size > 0);
     assert.ok(run.rejectedCount > 0);
     assert.equal(run.unknownCount, 0);
-    const parts = isLong ? ["1", "75", "76", "77", "511", "512", "50%", "-1"] : ["1", "50%", "-1"];
+    const parts = isSoak ? ["1", "75", "76", "77", "511", "512", "50%", "-1"] : ["1", "50%", "-1"];
     for (const part of parts) {
       // The call says that it took nothing, and yet bytes are there.
       run.shim.setRules(`pwrite .lz4 * TORN:${part}:ENOSPC`);
@@ -214,7 +214,7 @@ describe("an engine whose file calls fail", options, () => {
       "EACCES",
     ];
     const pairs = calls.flatMap((call) => codes.map((code) => [call, code] as const));
-    const chosen = isLong ? pairs : pairs.filter((_pair, index) => index % 7 === 0);
+    const chosen = isSoak ? pairs : pairs.filter((_pair, index) => index % 7 === 0);
     let struck = 0;
     for (const [call, code] of chosen) {
       const before = run.shim.calls().length;

@@ -8,8 +8,8 @@ import type { EngineProcess } from "../support/engine-process.ts";
 import { requireProgram } from "../support/require-program.ts";
 import { testSeed } from "../support/seeded-random.ts";
 import { FailingDisk, requireFailingDisk } from "../support/test-disk.ts";
+import { isSoak } from "../support/test-length.ts";
 import { FaultRun, plainAndFlushed, withClient } from "./fault-run.ts";
-import { isLong } from "./long-form.ts";
 
 const options = { timeout: 600_000 };
 const ANSWERS = 20;
@@ -165,7 +165,7 @@ describe("an engine over a device that is slow", options, () => {
     await run.createStreams(engine);
     run.shim.setRules("fdatasync * * DELAY:300");
     await run.startProducers(engine);
-    await after(isLong ? 30_000 : 3000);
+    await after(isSoak ? 30_000 : 3000);
     assert.ok((await answerMs(engine)) < 1000, "the main thread does not wait for the disk");
     run.shim.setRules();
     await run.drain();
@@ -236,7 +236,7 @@ describe("an engine over a device that is slow", options, () => {
   });
 
   it("that hangs for a minute is told of, gives up its port, and is served again when it answers", async (t) => {
-    if (!isLong) {
+    if (!isSoak) {
       t.skip("takes a minute: in the long form only (npm run soak)");
       return;
     }

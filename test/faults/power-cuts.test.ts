@@ -6,6 +6,7 @@ import type { EngineProcess } from "../support/engine-process.ts";
 import { requireProgram } from "../support/require-program.ts";
 import { seededRandom, testSeed } from "../support/seeded-random.ts";
 import { type FileSystem, requireDisk, TestDisk } from "../support/test-disk.ts";
+import { isSoak, SOAK_TIMEOUT_MS } from "../support/test-length.ts";
 import {
   appendExported,
   arrivedCounters,
@@ -14,10 +15,9 @@ import {
   startKinesis,
 } from "./exported-streams.ts";
 import { FaultRun, plainAndFlushed, withClient } from "./fault-run.ts";
-import { isLong, longTimeout } from "./long-form.ts";
 
-const options = { timeout: isLong ? longTimeout : 600_000 };
-const CUTS = isLong ? 150 : 3;
+const options = { timeout: isSoak ? SOAK_TIMEOUT_MS : 600_000 };
+const CUTS = isSoak ? 150 : 3;
 const LOAD_MS_MAX = 400;
 /** `MILLRACE_SYNC_INTERVAL_MS` of these engines is 20; what a sync takes comes on top, and what else this machine does. */
 const LOSS_MS_MAX = 5000;

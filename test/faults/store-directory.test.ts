@@ -14,13 +14,13 @@ import { describe, it } from "node:test";
 import { StrategyOnFull } from "../../src/core/stream-definition.ts";
 import { EngineProcess, temporaryDirectory } from "../support/engine-process.ts";
 import { testSeed } from "../support/seeded-random.ts";
+import { isSoak, SOAK_TIMEOUT_MS } from "../support/test-length.ts";
 import { FaultRun, plainAndFlushed, withClient } from "./fault-run.ts";
-import { isLong, longTimeout } from "./long-form.ts";
 
-const options = { timeout: isLong ? longTimeout : 300_000 };
+const options = { timeout: isSoak ? SOAK_TIMEOUT_MS : 300_000 };
 const ANSWERS = 10;
-const MANY_STREAMS = isLong ? 10_000 : 100;
-const SEGMENTS_EACH = isLong ? 10 : 2;
+const MANY_STREAMS = isSoak ? 10_000 : 100;
+const SEGMENTS_EACH = isSoak ? 10 : 2;
 /** What an engine has open beside its streams' newest segments. */
 const DESCRIPTORS_BESIDE = 100;
 
