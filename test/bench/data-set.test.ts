@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { describe, it } from "node:test";
+import { compressSync } from "lz4-napi";
 import { checkFraming, FramingFault, MESSAGE_LENGTH_BYTES } from "../../src/core/message-framing.ts";
-import { createInferenceDataSet } from "../../bench/data-set.ts";
+import { createInferenceDataSet, type DataSet } from "../../bench/data-set.ts";
+import { createSensorDataSet } from "../../bench/data-set-sensor.ts";
+import { createTensorDataSet } from "../../bench/data-set-tensor.ts";
 import { median, Samples } from "../../bench/statistics.ts";
 import { encodeWebSocketHeader, FrameArena } from "../../bench/scenario/frame-arena.ts";
 import { createAppendBatchHeader, readAppendBatchHeader } from "../../src/wire/append-batch-layout.ts";
@@ -19,6 +22,46 @@ describe("createInferenceDataSet", () => {
     }
     // Results are compared over the years: whoever changes the data set makes a new one.
     assert.equal(hash.digest("hex").slice(0, 16), "6b75f05554d4d187");
+  });
+});
+
+/** How many times smaller LZ4 makes the messages in a batch of 256 KiB. */
+function lz4Ratio({ messages }: DataSet): number {
+  const raw = Buffer.concat(messages).subarray(0, 256 * 1024);
+  return raw.length / compressSync(raw).length;
+}
+
+function digest({ messages }: DataSet): string {
+  const hash = createHash("sha256");
+  for (const message of messages) hash.update(message);
+  return hash.digest("hex").slice(0, 16);
+}
+
+describe("createTensorDataSet", () => {
+  for (const [valueCount, hash] of [
+    [40, "e77bcca583ca5cd8"],
+    [1024, "362eef5a80cde422"],
+  ] as const) {
+    it(`gives tensors of ${valueCount} values that LZ4 does not shrink, always the same`, () => {
+      const dataSet = createTensorDataSet(4000, valueCount);
+      assert.equal(dataSet.payloadBytes, 4000 * 4 * valueCount);
+      const values = dataSet.messages.flatMap((message) => [...new Float32Array(message.buffer)]);
+      assert.ok(values.every((value) => Number.isFinite(value) && Math.abs(value) < 10));
+      assert.ok(Math.abs(lz4Ratio(dataSet) - 1) < 0.01, `${lz4Ratio(dataSet)}`);
+      assert.equal(digest(dataSet), hash);
+    });
+  }
+});
+
+describe("createSensorDataSet", () => {
+  it("gives lines of a time, a name and a value, always the same", () => {
+    const dataSet = createSensorDataSet(20_000);
+    const meanBytes = dataSet.payloadBytes / dataSet.messages.length;
+    assert.ok(Math.abs(meanBytes - 65) < 1, `${meanBytes} B`);
+    for (const message of dataSet.messages)
+      assert.match(Buffer.from(message).toString(), /^\d{4}-\d\d-\d\dT[\d:.]{12}Z plant\/[\w/]+ -?\d+\.\d+$/);
+    assert.ok(lz4Ratio(dataSet) > 2, `${lz4Ratio(dataSet)}`);
+    assert.equal(digest(dataSet), "d6522f00944cad99");
   });
 });
 
