@@ -28,18 +28,27 @@ export const TEMPORARY_SUFFIX = ".tmp";
  * @throws the system's error; the old content then still stands, or the new one does
  */
 export function writeDurableFile(storage: Storage, filePath: string, content: Uint8Array, crcSeed = 0): void {
+  replaceFile(storage, filePath, encode(content, crcSeed));
+}
+
+/** The same for a file that has a layout of its own. Of a try that failed nothing is left to take room. @throws as `writeDurableFile` */
+export function replaceFile(storage: Storage, filePath: string, bytes: Uint8Array): void {
   const temporary = `${filePath}${TEMPORARY_SUFFIX}`;
-  const bytes = encode(content, crcSeed);
   removeIfThere(storage, temporary);
   const file = storage.open(temporary, "create");
   try {
-    const { error } = writeFully(file, [bytes], 0);
-    if (error !== undefined) throw error;
-    file.syncNow();
-  } finally {
-    file.close();
+    try {
+      const { error } = writeFully(file, [bytes], 0);
+      if (error !== undefined) throw error;
+      file.syncNow();
+    } finally {
+      file.close();
+    }
+    storage.rename(temporary, filePath);
+  } catch (error) {
+    tryRemove(storage, temporary);
+    throw error;
   }
-  storage.rename(temporary, filePath);
   storage.syncDirectory(path.dirname(filePath));
 }
 
@@ -67,6 +76,15 @@ export function removeIfThere(storage: Storage, filePath: string): void {
     storage.unlink(filePath);
   } catch (error) {
     if (systemCode(error) !== "ENOENT") throw error;
+  }
+}
+
+/** Removes what does not count. Where that fails too, whoever makes the file next removes it, or fails and says so. */
+export function tryRemove(storage: Storage, filePath: string): void {
+  try {
+    storage.unlink(filePath);
+  } catch {
+    // The failure that led here is the one to tell.
   }
 }
 

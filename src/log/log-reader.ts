@@ -122,12 +122,15 @@ export class LogReader {
     const filePath = path.join(this.#directory, formatSegmentName(name));
     try {
       const file = this.#storage.open(filePath, "read");
-      const header = readSegmentHeader(file);
-      if (header?.baseSequence !== name.baseSequence || header.generation !== name.generation) {
-        file.close();
-        return undefined;
+      try {
+        const header = readSegmentHeader(file);
+        if (header?.baseSequence === name.baseSequence && header.generation === name.generation) {
+          const reader = new SegmentReader(file, header.segmentId);
+          this.#open = { name, file, base: basePlace(header), reader };
+        }
+      } finally {
+        if (this.#open === undefined) file.close();
       }
-      this.#open = { name, file, base: basePlace(header), reader: new SegmentReader(file, header.segmentId) };
     } catch (error) {
       if (isExhausted(error)) throw error;
       return systemCode(error) === "ENOENT" ? "gone" : undefined;
@@ -137,13 +140,15 @@ export class LogReader {
 
   /** @returns false when a file went while it was looked at: what replaced it may not be in this listing */
   #list(): boolean {
+    const known = new Map(this.#names.map(({ baseSequence, generation }) => [baseSequence, generation]));
     const newest = new Map<number, SegmentName>();
     for (const entry of this.#storage.list(this.#directory)) {
       const name = parseSegmentName(entry.name);
       if (name === undefined) continue;
       if (name.generation < (newest.get(name.baseSequence)?.generation ?? 0)) continue;
       // A segment that is being made has no head yet and does not count.
-      const usable = this.#isUsable(name);
+      const isKnown = known.get(name.baseSequence) === name.generation;
+      const usable = isKnown || this.#isUsable(name);
       if (usable === "gone") return false;
       if (usable) newest.set(name.baseSequence, name);
     }
@@ -152,12 +157,6 @@ export class LogReader {
   }
 
   #isUsable(name: SegmentName): boolean | "gone" {
-    if (
-      this.#names.some(
-        (known) => known.baseSequence === name.baseSequence && known.generation === name.generation,
-      )
-    )
-      return true;
     let file: StorageFile;
     try {
       file = this.#storage.open(path.join(this.#directory, formatSegmentName(name)), "read");

@@ -5,7 +5,7 @@ import { BlockBuilder } from "./block-builder.ts";
 import { BlockEncoder } from "./block-encoder.ts";
 import { BlockKind } from "./block-layout.ts";
 import type { DecodedBlock } from "./decoded-block.ts";
-import { removeIfThere } from "./durable-file.ts";
+import { removeIfThere, tryRemove } from "./durable-file.ts";
 import { MessageDigest } from "./message-digest.ts";
 import { SEGMENT_HEADER_BYTES, type SegmentHeader, TEMPORARY_SEGMENT_SUFFIX } from "./segment-layout.ts";
 import { SegmentWalk } from "./segment-walk.ts";
@@ -238,10 +238,7 @@ export class SegmentRewriter {
     this.#source = undefined;
     if (this.#copy === undefined) return;
     this.#copy.file.close();
-    try {
-      this.#options.storage.unlink(this.temporaryPath);
-    } catch {
-      // Recovery knows it by its name, and so does the next rewrite.
-    }
+    // What cannot be removed recovery knows by its name, and so does the next rewrite.
+    tryRemove(this.#options.storage, this.temporaryPath);
   }
 }

@@ -13,7 +13,7 @@ import { crc32 } from "node:zlib";
 import { assert } from "../core/assert.ts";
 import { systemCode } from "../core/errors.ts";
 import { isFull } from "./append-refusals.ts";
-import { removeIfThere, TEMPORARY_SUFFIX } from "./durable-file.ts";
+import { removeIfThere, TEMPORARY_SUFFIX, tryRemove } from "./durable-file.ts";
 import { openExisting } from "./read-refusals.ts";
 import { isSafeU64, readSafeU64, writeSafeU64 } from "./segment-layout.ts";
 import { readFully } from "./segment-scanner.ts";
@@ -225,7 +225,7 @@ export class SlotFile {
       this.#storage.rename(temporary, this.#path);
     } catch (error) {
       file.close();
-      tryUnlink(this.#storage, temporary);
+      tryRemove(this.#storage, temporary);
       throw error;
     }
     this.#file?.close();
@@ -304,14 +304,6 @@ export function inspectSlots(
 
 function otherSlot(slot: Slot): Slot {
   return slot === 0 ? 1 : 0;
-}
-
-function tryUnlink(storage: Storage, filePath: string): void {
-  try {
-    storage.unlink(filePath);
-  } catch {
-    // The next try removes it, or fails and says so.
-  }
 }
 
 function encodeSlot(content: Uint8Array, counter: number, crcSeed: number): Buffer {

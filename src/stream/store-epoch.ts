@@ -1,12 +1,6 @@
 import { systemCode } from "../core/errors.ts";
 import { isFull } from "../log/append-refusals.ts";
-import {
-  overwriteDurableFile,
-  readDurableFile,
-  removeIfThere,
-  TEMPORARY_SUFFIX,
-  writeDurableFile,
-} from "../log/durable-file.ts";
+import { overwriteDurableFile, readDurableFile, writeDurableFile } from "../log/durable-file.ts";
 import type { Storage } from "../log/storage.ts";
 
 /**
@@ -72,16 +66,7 @@ function write(storage: Storage, storeDirectory: string, content: { epoch: numbe
   } catch (error) {
     // A full disk without its ballast must not keep an engine from starting: reads, exports and deletions need no room.
     if (!isFull(error)) throw error;
-    tryRemove(storage, `${epochPath(storeDirectory)}${TEMPORARY_SUFFIX}`);
     overwriteDurableFile(storage, epochPath(storeDirectory), bytes);
-  }
-}
-
-function tryRemove(storage: Storage, filePath: string): void {
-  try {
-    removeIfThere(storage, filePath);
-  } catch {
-    // The next write removes it, or fails and says so.
   }
 }
 

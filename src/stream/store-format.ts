@@ -1,7 +1,6 @@
 import { MillraceError, systemCode } from "../core/errors.ts";
-import { removeIfThere, TEMPORARY_SUFFIX } from "../log/durable-file.ts";
+import { replaceFile } from "../log/durable-file.ts";
 import { readFully } from "../log/segment-scanner.ts";
-import { writeFully } from "../log/segment-writer.ts";
 import type { Storage } from "../log/storage.ts";
 
 /**
@@ -66,17 +65,6 @@ export function assertStoreFormat(storage: Storage, storeDirectory: string): voi
 export function ensureStoreFormat(storage: Storage, storeDirectory: string, version: string): void {
   const stated = readStoreFormat(storage, storeDirectory);
   if (typeof stated !== "string" && stated.format === STORE_FORMAT) return;
-  const temporary = `${formatPath(storeDirectory)}${TEMPORARY_SUFFIX}`;
-  removeIfThere(storage, temporary);
-  const file = storage.open(temporary, "create");
-  try {
-    const line = `${JSON.stringify({ format: STORE_FORMAT, writtenBy: version })}\n`;
-    const { error } = writeFully(file, [Buffer.from(line)], 0);
-    if (error !== undefined) throw error;
-    file.syncNow();
-  } finally {
-    file.close();
-  }
-  storage.rename(temporary, formatPath(storeDirectory));
-  storage.syncDirectory(storeDirectory);
+  const line = `${JSON.stringify({ format: STORE_FORMAT, writtenBy: version })}\n`;
+  replaceFile(storage, formatPath(storeDirectory), Buffer.from(line));
 }

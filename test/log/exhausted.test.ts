@@ -3,6 +3,7 @@ import { describe, it } from "node:test";
 
 import { StrategyOnFull } from "../../src/core/stream-definition.ts";
 import { BlockBuilder } from "../../src/log/block-builder.ts";
+import { LogReader } from "../../src/log/log-reader.ts";
 import { producersPath } from "../../src/log/producers-file.ts";
 import { isExhausted } from "../../src/log/read-refusals.ts";
 import { neighbourIds } from "../../src/log/segment-neighbours.ts";
@@ -143,6 +144,33 @@ describe("a log whose process is out of descriptors or memory", () => {
         }
       }
     }
+  });
+
+  it("leaves no file open behind a reader of it, whichever call fails, and reads all afterwards", () => {
+    const scarcity = new Scarcity();
+    const storage = storedStream();
+    const request = { fromSequence: 0, endSequence: 60, messageCountMax: 100, bytesMax: 100_000 };
+    const read = (reader: LogReader) => reader.read(request).map(({ kind }) => kind);
+    const readAllKinds = read(new LogReader({ storage, directory: STREAM_DIRECTORY }));
+    const openBefore = storage.openFiles;
+    let refusedCount = 0;
+    let at = 1;
+    for (let isOver = false; !isOver; at++) {
+      const reader = new LogReader({ storage: scarce(storage, scarcity), directory: STREAM_DIRECTORY });
+      scarcity.restart(at);
+      try {
+        read(reader);
+        isOver = scarcity.count < at;
+      } catch (error) {
+        assert.ok(isExhausted(error), String(error));
+        refusedCount += 1;
+      }
+      scarcity.at = 0;
+      assert.deepEqual(read(reader), readAllKinds, `after call ${at}`);
+      reader.close();
+      assert.equal(storage.openFiles, openBefore, `call ${at} left a file open`);
+    }
+    assert.ok(refusedCount > 4, `${refusedCount} calls refused`);
   });
 
   it("keeps what it knows of producers, and the headers that say it, until it can be saved", () => {

@@ -8,7 +8,9 @@ import type { Storage } from "../../src/log/storage.ts";
 import { StreamLog } from "../../src/log/stream-log.ts";
 import { KeptMemory } from "../support/kept-memory.ts";
 import { blockOf, logOptions, readAll, smallPolicy, STREAM_DIRECTORY } from "../support/log-fixture.ts";
+import { patchStorage } from "../support/patch-storage.ts";
 import { crashStates, SimStorage } from "../support/sim-storage.ts";
+import { systemError } from "../support/system-error.ts";
 
 function newStorage(): SimStorage {
   const storage = new SimStorage();
@@ -32,6 +34,29 @@ describe("writeDurableFile", () => {
         const allowed = operation === last ? ["new"] : ["old", "new"];
         assert.ok(allowed.includes(found), `operation ${operation}, ${state.label}: ${found}`);
       }
+    }
+  });
+
+  it("leaves nothing but the old content where it fails", () => {
+    for (const failing of ["write", "sync", "rename"]) {
+      const storage = newStorage();
+      writeDurableFile(storage, "/store/file", Buffer.from("old"));
+      const fail = (): never => {
+        throw systemError("EIO", failing);
+      };
+      const patched = patchStorage(
+        storage,
+        () => ({ ...(failing === "write" && { write: fail }), ...(failing === "sync" && { syncNow: fail }) }),
+        failing === "rename" ? { rename: fail } : {},
+      );
+      assert.throws(() => writeDurableFile(patched, "/store/file", Buffer.from("new")), { code: "EIO" });
+      assert.deepEqual(
+        storage.list("/store").map(({ name }) => name),
+        ["file"],
+        failing,
+      );
+      assert.equal(readDurableFile(storage, "/store/file").toString(), "old");
+      assert.equal(storage.openFiles, 0);
     }
   });
 
