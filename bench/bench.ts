@@ -1,5 +1,20 @@
-/** One line of a bench's result. Units stand in the keys; null where a key has no meaning for the case. */
-export type BenchRecord = Readonly<Record<string, string | number | null>> & { readonly name: string };
+import type { DataSet } from "./data-set.ts";
+import type { LatencySummary } from "./latency-histogram.ts";
+
+/** Figures of a case. Units stand in the keys; null where a key has no meaning for the case. */
+export type BenchValues = Readonly<Record<string, string | number | null>>;
+
+/** What a bench says of one case. */
+export interface BenchRecord {
+  readonly name: string;
+  readonly values: BenchValues;
+  /** For a key of `values` that is the median of rounds: each round's figure, in the order in which they were measured. */
+  readonly rounds?: Readonly<Record<string, readonly number[]>>;
+  /** Whole distributions, by what was waited for: `ack`, `push`. */
+  readonly latencies?: Readonly<Record<string, LatencySummary>>;
+  /** CPU-seconds for each GB of payload, by program and thread: `engine mr-main`, `driver`. */
+  readonly threads?: Readonly<Record<string, number>>;
+}
 
 export interface BenchOptions {
   /** Only cases whose name contains this. */
@@ -8,8 +23,10 @@ export interface BenchOptions {
   readonly seconds: number;
   /** Where stores are made; a real file system, since a sync on tmpfs costs nothing. */
   readonly storeRoot: string;
-  /** Server processes write CPU profiles here. */
+  /** Server processes write CPU profiles here, one for each thread. */
   readonly profileDirectory: string | undefined;
+  /** The messages that are appended: `count` of them, the same for the same count. */
+  readonly createDataSet: (count: number) => DataSet;
 }
 
 export interface Bench {

@@ -2,6 +2,7 @@ import { spawnSync } from "node:child_process";
 import { readFileSync, statfsSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { roundTo } from "./statistics.ts";
 
 /** What a result depends on beside the code that is measured. */
 export interface BenchEnvironment {
@@ -13,7 +14,10 @@ export interface BenchEnvironment {
   /** With `+` when the tree had changes; null outside a checkout. */
   readonly commit: string | null;
   readonly started_at: string;
+  /** How many threads wanted to run in the minute before: over the number of cores, times are poor. */
+  readonly load_average: number;
   readonly store_file_system: string;
+  readonly data_set: string;
   readonly settings: Readonly<Record<string, string | number>>;
 }
 
@@ -21,6 +25,7 @@ export const repositoryRoot = path.join(import.meta.dirname, "..", "..");
 
 export function describeEnvironment(options: {
   storeRoot: string;
+  dataSet: string;
   settings: Readonly<Record<string, string | number>>;
 }): BenchEnvironment {
   return {
@@ -31,7 +36,9 @@ export function describeEnvironment(options: {
     node: process.version,
     commit: readCommit(),
     started_at: new Date().toISOString(),
+    load_average: roundTo(os.loadavg()[0] ?? 0, 3),
     store_file_system: fileSystemOf(options.storeRoot),
+    data_set: options.dataSet,
     settings: { ...options.settings, ...engineVariables() },
   };
 }

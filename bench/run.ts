@@ -1,13 +1,17 @@
 // `npm run bench -- <name>`: measures, prints a table or JSON lines.
-import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
+import path from "node:path";
 import { parseArgs } from "node:util";
 import type { Bench, BenchOptions, BenchRecord } from "./bench.ts";
+import { BenchUsageError } from "./bench-usage-error.ts";
+import { chooseDataSet, DATA_SET_DEFAULT, seededDataSets } from "./data-set-choice.ts";
 import {
   checkStoreRoot,
   defaultStoreRoot,
   describeEnvironment,
   type BenchEnvironment,
 } from "./environment.ts";
+import { defaultResultPath, RESULT_FORMAT, writeResult } from "./result-file.ts";
 import { TablePrinter } from "./table-printer.ts";
 
 const benches: Readonly<Record<string, { readonly summary: string; load(): Promise<Bench> }>> = {
@@ -57,18 +61,28 @@ const benches: Readonly<Record<string, { readonly summary: string; load(): Promi
   },
 };
 
+/** What works with results, or runs benches by itself. Each takes the words behind its name. */
+const tools: Readonly<Record<string, { readonly summary: string; load(): Promise<BenchTool> }>> = {};
+
+type BenchTool = (args: readonly string[]) => Promise<void>;
+
+function listed(entries: Readonly<Record<string, { readonly summary: string }>>): string {
+  return Object.entries(entries)
+    .map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`)
+    .join("\n");
+}
+
 const usage = `Usage: npm run bench -- <name> [options]
 
 Benches:
-${Object.entries(benches)
-  .map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`)
-  .join("\n")}
+${listed(benches)}
 
 Options:
   --json            one JSON object a line instead of a table
   --case <text>     only cases whose name contains the text
   --seconds <n>     measured time of each case, 0.05 to 3600
-  --out <file>      write the JSON lines to a file too
+  --data-set <what> ${Object.keys(seededDataSets).join(", ")}, or a file whose lines are the messages
+  --out <file>      where the result goes as JSON; else to .cache/bench/results
   --store <dir>     where stores are made; not in memory (tmpfs)
   --profile <dir>   server processes write CPU profiles there
   --help            this text
@@ -77,10 +91,18 @@ Options:
 const SECONDS_MIN = 0.05;
 const SECONDS_MAX = 3600;
 
-class UsageError extends Error {}
+async function main(args: readonly string[]): Promise<void> {
+  const [first] = args;
+  if (first !== undefined && Object.hasOwn(tools, first)) {
+    const tool = await tools[first]!.load();
+    await tool(args.slice(1));
+    return;
+  }
+  await runBench(args);
+}
 
-async function main(): Promise<void> {
-  const { values, positionals } = readArguments();
+async function runBench(args: readonly string[]): Promise<void> {
+  const { values, positionals } = readArguments(args);
   const [name, ...rest] = positionals;
   if (values.help || name === undefined) {
     process.stdout.write(usage);
@@ -88,36 +110,41 @@ async function main(): Promise<void> {
   }
   const entry = Object.hasOwn(benches, name) ? benches[name] : undefined;
   if (entry === undefined || rest.length > 0) {
-    throw new UsageError(
-      `no bench "${positionals.join(" ")}"; there are: ${Object.keys(benches).join(", ")}`,
-    );
+    const known = [...Object.keys(benches), ...Object.keys(tools)].join(", ");
+    throw new BenchUsageError(`no bench "${positionals.join(" ")}"; there are: ${known}`);
   }
   const bench = await entry.load();
   const seconds = values.seconds === undefined ? bench.secondsDefault : Number(values.seconds);
   if (!(seconds >= SECONDS_MIN && seconds <= SECONDS_MAX)) {
-    throw new UsageError(`--seconds is "${values.seconds ?? ""}", must be ${SECONDS_MIN} to ${SECONDS_MAX}`);
+    throw new BenchUsageError(
+      `--seconds is "${values.seconds ?? ""}", must be ${SECONDS_MIN} to ${SECONDS_MAX}`,
+    );
   }
   const storeRoot = values.store ?? defaultStoreRoot();
   mkdirSync(storeRoot, { recursive: true });
   checkStoreRoot(storeRoot);
+  const dataSet = values["data-set"];
   const options: BenchOptions = {
     caseFilter: values.case ?? "",
     seconds,
     storeRoot,
     profileDirectory: values.profile,
+    createDataSet: chooseDataSet(dataSet),
   };
-  const environment = describeEnvironment({ storeRoot, settings: { seconds, ...bench.settings } });
+  const environment = describeEnvironment({ storeRoot, dataSet, settings: { seconds, ...bench.settings } });
   await report(bench, options, { environment, json: values.json, outPath: values.out });
 }
 
-function readArguments() {
+function readArguments(args: readonly string[]) {
   try {
     return parseArgs({
+      args: [...args],
       allowPositionals: true,
       options: {
         json: { type: "boolean", default: false },
         case: { type: "string" },
         seconds: { type: "string" },
+        "data-set": { type: "string", default: DATA_SET_DEFAULT },
         out: { type: "string" },
         store: { type: "string" },
         profile: { type: "string" },
@@ -125,7 +152,7 @@ function readArguments() {
       },
     });
   } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
+    throw new BenchUsageError(error instanceof Error ? error.message : String(error));
   }
 }
 
@@ -135,31 +162,29 @@ async function report(
   {
     environment,
     json,
-    outPath,
+    outPath = defaultResultPath(bench.name, environment),
   }: { environment: BenchEnvironment; json: boolean; outPath: string | undefined },
 ): Promise<void> {
   const table = new TablePrinter((line) => process.stdout.write(`${line}\n`));
   if (!json) table.printEnvironment(environment);
-  if (outPath !== undefined) writeFileSync(outPath, "");
-  let recordCount = 0;
+  const records: BenchRecord[] = [];
   for await (const record of bench.run(options)) {
-    recordCount += 1;
-    const line = `${JSON.stringify({ ...record, environment } satisfies BenchRecordLine)}\n`;
-    if (outPath !== undefined) appendFileSync(outPath, line);
-    if (json) process.stdout.write(line);
+    records.push(record);
+    // After each record: what took minutes to measure is there when the next case fails.
+    writeResult(outPath, { format: RESULT_FORMAT, bench: bench.name, environment, records });
+    if (json) process.stdout.write(`${JSON.stringify({ ...record, environment })}\n`);
     else table.print(record);
   }
-  if (recordCount === 0) throw new UsageError(`no case of "${bench.name}" contains "${options.caseFilter}"`);
+  if (records.length === 0) {
+    throw new BenchUsageError(`no case of "${bench.name}" contains "${options.caseFilter}"`);
+  }
+  if (!json) process.stdout.write(`\nresult: ${path.relative(process.cwd(), outPath)}\n`);
 }
 
-type BenchRecordLine = { readonly environment: BenchEnvironment } & {
-  readonly [key in keyof BenchRecord]: unknown;
-};
-
 try {
-  await main();
+  await main(process.argv.slice(2));
 } catch (error) {
-  const isUsage = error instanceof UsageError;
+  const isUsage = error instanceof BenchUsageError;
   process.stderr.write(isUsage ? `bench: ${error.message}\n` : `bench: ${describe(error)}\n`);
   process.exitCode = isUsage ? 2 : 1;
 }

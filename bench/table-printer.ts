@@ -22,7 +22,7 @@ export class TablePrinter {
   }
 
   print(record: BenchRecord): void {
-    const { name, ...values } = record;
+    const { name, values } = record;
     const shown = Object.entries(values).filter(([, value]) => !isRatios(record) || value !== null);
     const widths = shown.map(([key]) => Math.max(key.length, COLUMN_WIDTH_MIN) + 2);
     const cells = shown.map(([key], index) => key.padStart(widths[index]!));

@@ -60,12 +60,12 @@ async function measure(
   if (last !== checksum) throw new Error(`"${name}" gave ${last} after ${checksum}`);
   const nsPerOperation = (ms: number): number => (ms * NS_PER_MS) / operationCount;
   const p50Ns = nsPerOperation(result.latency.p50);
-  return {
-    name,
+  const values = {
     operations_per_s: Math.round(1e9 / p50Ns),
     mib_per_s: roundTo((bytesPerOperation / MIB) * (1e9 / p50Ns), 4),
     p50_ns: roundTo(p50Ns, 4),
     p99_ns: roundTo(nsPerOperation(result.latency.p99), 4),
     checksum,
   };
+  return { name, values };
 }

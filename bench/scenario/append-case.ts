@@ -26,8 +26,14 @@ import type { DataSet } from "../data-set.ts";
 import { AppendPipeline } from "./append-pipeline.ts";
 import { FrameArena } from "./frame-arena.ts";
 import { FrameSocket, type SendingWay } from "./frame-socket.ts";
+import {
+  processCpuSeconds,
+  storageWrittenBytes,
+  threadCpuSeconds,
+  threadTimesBetween,
+} from "./process-stats.ts";
 import { ServerProcess } from "./server-process.ts";
-import type { CaseEnd, CostedSlice, RunningCase } from "./slice.ts";
+import type { CaseEnd, CostedSlice, RunningCase, Slice } from "./slice.ts";
 
 /** The program as it was built. */
 export const engineScript = path.join(import.meta.dirname, "..", "..", "src", "millrace.js");
@@ -254,13 +260,22 @@ async function finish(run: {
 
 /** Adds to a slice what server and driver spent on it. */
 export async function measureCosts<T extends object>(
-  server: ServerProcess,
+  { pid }: ServerProcess,
   measure: () => Promise<T>,
-): Promise<T & Pick<CostedSlice, "cpuS">> {
+): Promise<T & Omit<CostedSlice, keyof Slice>> {
   const driverStart = process.cpuUsage();
-  const serverStartS = server.cpuSeconds();
+  const serverStartS = processCpuSeconds(pid);
+  const threadsBefore = threadCpuSeconds(pid);
+  const writtenBefore = storageWrittenBytes(pid);
   const slice = await measure();
   const driver = process.cpuUsage(driverStart);
-  const cpuS = server.cpuSeconds() - serverStartS + (driver.user + driver.system) / 1e6;
-  return { ...slice, cpuS };
+  const writtenAfter = storageWrittenBytes(pid);
+  return {
+    ...slice,
+    serverCpuS: processCpuSeconds(pid) - serverStartS,
+    driverCpuS: (driver.user + driver.system) / 1e6,
+    threads: threadTimesBetween(threadsBefore, threadCpuSeconds(pid)),
+    writtenBytes:
+      writtenBefore === undefined || writtenAfter === undefined ? undefined : writtenAfter - writtenBefore,
+  };
 }

@@ -1,6 +1,7 @@
 import { decodeAppendBatchResult } from "../../src/wire/append-batch-result-layout.ts";
 import { Operation } from "../../src/wire/operation.ts";
-import { Samples } from "../statistics.ts";
+import { LatencyHistogram } from "../latency-histogram.ts";
+
 import type { FrameArena } from "./frame-arena.ts";
 import type { FrameSocket, SendingWay } from "./frame-socket.ts";
 import type { Slice } from "./slice.ts";
@@ -59,7 +60,7 @@ export class AppendPipeline {
   /** Sends for `seconds`, then waits for what is still in flight; the time of that counts. */
   async run(seconds: number): Promise<Slice> {
     const { socket } = this.#options;
-    const latenciesUs = new Samples();
+    const latencies = new LatencyHistogram();
     const startMessages = this.#acknowledgedMessages;
     const startBytes = this.#acknowledgedBytes;
     const startMs = performance.now();
@@ -73,7 +74,7 @@ export class AppendPipeline {
         socket.onFailure = reject;
         socket.onMessage = (data) => {
           try {
-            this.#onResults(data, latenciesUs);
+            this.#onResults(data, latencies);
             this.#fillWindow(endMs);
             if (this.#sentFrames === this.#acknowledgedFrames && performance.now() >= endMs) resolve();
             else this.#pace(endMs, resolve);
@@ -104,7 +105,7 @@ export class AppendPipeline {
       elapsedS: (performance.now() - startMs) / 1000,
       messageCount: this.#acknowledgedMessages - startMessages,
       payloadBytes: this.#acknowledgedBytes - startBytes,
-      latenciesUs,
+      latencies,
     };
   }
 
@@ -140,7 +141,7 @@ export class AppendPipeline {
     }, 1);
   }
 
-  #onResults(data: Buffer, latenciesUs: Samples): void {
+  #onResults(data: Buffer, latencies: LatencyHistogram): void {
     const { arena, framesPerWrite } = this.#options;
     if (data[0] !== Operation.AppendBatchResult) throw new Error(`unexpected operation ${data[0] ?? "none"}`);
     const nowMs = performance.now();
@@ -154,7 +155,7 @@ export class AppendPipeline {
         throw new Error(`request ${requestId} got sequence ${firstSequence} for ${this.#expectedSequence}`);
       }
       // One sample a write: the frames of one write share their fate.
-      if (frame % framesPerWrite === 0) latenciesUs.add((nowMs - this.#sentAtMs[frame]!) * 1000);
+      if (frame % framesPerWrite === 0) latencies.add((nowMs - this.#sentAtMs[frame]!) * 1000);
       this.#acknowledgedFrames += 1;
       this.#expectedSequence += arena.messageCounts[frame]!;
       this.#acknowledgedMessages += arena.messageCounts[frame]!;

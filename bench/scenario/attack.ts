@@ -7,8 +7,7 @@ import { Persistence } from "../../src/core/stream-definition.ts";
 import { createNamedToken } from "../../src/net/named-tokens.ts";
 import { readToken } from "../../src/net/token-store.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
-import { createInferenceDataSet } from "../data-set.ts";
-import { median, roundTo, Samples } from "../statistics.ts";
+import { median, roundTo } from "../statistics.ts";
 import {
   BenchEngine,
   checkNewest,
@@ -18,6 +17,7 @@ import {
   openStream,
   STREAM_NAME,
 } from "./append-case.ts";
+import { mergedLatencies } from "./case-record.ts";
 import { AppendPipeline } from "./append-pipeline.ts";
 import type { AttackKind, AttackNews, AttackOrder } from "./attack-driver.ts";
 import { FrameArena } from "./frame-arena.ts";
@@ -75,9 +75,10 @@ async function* runAttacks(options: BenchOptions): AsyncGenerator<BenchRecord> {
     });
     const socket = await engine.connect(readToken(storeDirectory));
     await createStream(socket, { persistence: Persistence.File, flushOnWrite: false });
+    const { messages } = options.createDataSet(MESSAGE_COUNT);
     let acknowledgedMessages = 0;
     for (const isPaced of [true, false]) {
-      const producer = await startProducer(socket, isPaced);
+      const producer = await startProducer(socket, { isPaced, messages });
       await producer.run(Math.min(seconds, WARM_UP_S_MAX));
       for (const { name: what, kind } of attacks) {
         const name = `${what}, ${isPaced ? "paced" : "full speed"}`;
@@ -96,10 +97,12 @@ async function* runAttacks(options: BenchOptions): AsyncGenerator<BenchRecord> {
   }
 }
 
-async function startProducer(socket: FrameSocket, isPaced: boolean): Promise<AppendPipeline> {
+async function startProducer(
+  socket: FrameSocket,
+  { isPaced, messages }: { readonly isPaced: boolean; readonly messages: readonly Uint8Array[] },
+): Promise<AppendPipeline> {
   const { handle, nextSequence } = await openStream(socket);
   const framesPerWrite = 1;
-  const { messages } = createInferenceDataSet(MESSAGE_COUNT);
   const arena = new FrameArena({ messages, handle, batchBytes: BATCH_BYTES, framesPerWrite });
   const by = "ready bytes";
   const messagesPerFrame = arena.messageCounts.reduce((sum, count) => sum + count, 0) / arena.frameCount;
@@ -134,23 +137,22 @@ async function measureAttack(run: {
   }
   const rate = ({ messageCount, elapsedS }: Slice): number => messageCount / elapsedS;
   const attackedS = attacked.reduce((sum, { elapsedS }) => sum + elapsedS, 0);
-  return {
-    name,
+  const ratios = attacked.map((slice, index) => rate(slice) / rate(alone[index]!));
+  const values = {
     alone_messages_per_s: roundTo(median(alone.map(rate)), 4),
     attacked_messages_per_s: roundTo(median(attacked.map(rate)), 4),
-    attacked_vs_alone: roundTo(median(attacked.map((slice, index) => rate(slice) / rate(alone[index]!))), 3),
+    attacked_vs_alone: roundTo(median(ratios), 3),
     alone_ack_p99_us: p99(alone),
     attacked_ack_p99_us: p99(attacked),
     tries_per_s: roundTo(tries / attackedS, 4),
     answered_refusals: refusals,
     rss_mib: roundTo(engine.server.residentPeakMib(), 4),
   };
+  return { name, values, rounds: { attacked_vs_alone: ratios.map((ratio) => roundTo(ratio, 4)) } };
 }
 
 function p99(slices: readonly Slice[]): number {
-  const latencies = new Samples();
-  for (const { latenciesUs } of slices) latencies.addAll(latenciesUs);
-  return roundTo(latencies.percentile(0.99)!, 4);
+  return roundTo(mergedLatencies(slices).percentile(99)!, 4);
 }
 
 /** The process that attacks. */

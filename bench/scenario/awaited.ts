@@ -1,7 +1,7 @@
 import { Persistence } from "../../src/core/stream-definition.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
-import { createInferenceDataSet } from "../data-set.ts";
-import { median, roundTo, Samples } from "../statistics.ts";
+import { LatencyHistogram, latencyValues } from "../latency-histogram.ts";
+import { median, roundTo } from "../statistics.ts";
 import {
   BenchEngine,
   bytesPerAcceptedByte,
@@ -13,6 +13,7 @@ import {
   measureCosts,
   STREAM_NAME,
 } from "./append-case.ts";
+import { mergedLatencies } from "./case-record.ts";
 import { connectOfficialClient, type OfficialConnection } from "./official-client.ts";
 import type { CostedSlice, RunningCase, ScenarioCase, Slice } from "./slice.ts";
 import { type MeasuredCase, measureInTurns, messageRate, ratioInTurns } from "./turns.ts";
@@ -35,6 +36,9 @@ const withoutValues = {
   appends_per_s: null,
   append_p50_us: null,
   append_p99_us: null,
+  append_p99_9_us: null,
+  append_p99_99_us: null,
+  append_max_us: null,
   cpu_us_per_append: null,
   rss_mib: null,
 } as const;
@@ -52,28 +56,37 @@ async function* runAwaited(options: BenchOptions): AsyncGenerator<BenchRecord> {
   const { caseFilter, seconds, storeRoot, profileDirectory } = options;
   const nodeArgs = profileDirectory === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDirectory}`];
   const engine: EngineOptions = { engineScript, storeRoot, nodeArgs };
+  const { messages } = options.createDataSet(MESSAGE_COUNT);
   const ratios: Record<string, number | null> = {};
   for (const { label, inFlight, ratio } of groups) {
     const cases = kinds
       .map((kind): ScenarioCase => ({
         name: `${label}, ${kind.label}`,
-        start: async () => startCase(engine, { inFlight, withAddon: kind.withAddon }),
+        start: async () => startCase(engine, { inFlight, withAddon: kind.withAddon, messages }),
       }))
       .filter(({ name }) => name.includes(caseFilter));
     const measured: MeasuredCase[] = [];
     for await (const one of measureInTurns(cases, seconds)) {
       measured.push(one);
-      yield caseRecord(one);
+      yield awaitedRecord(one);
     }
     const [withAddon, without] = measured;
     if (withAddon && without) ratios[ratio] = ratioInTurns(withAddon.slices, without.slices, messageRate);
   }
-  if (Object.keys(ratios).length > 0) yield { name: "ratios", ...withoutValues, ...ratios };
+  if (Object.keys(ratios).length > 0) yield { name: "ratios", values: { ...withoutValues, ...ratios } };
 }
 
 async function startCase(
   options: EngineOptions,
-  { inFlight, withAddon }: { readonly inFlight: number; readonly withAddon: boolean },
+  {
+    inFlight,
+    withAddon,
+    messages,
+  }: {
+    readonly inFlight: number;
+    readonly withAddon: boolean;
+    readonly messages: readonly Uint8Array[];
+  },
 ): Promise<RunningCase> {
   const env = { MILLRACE_NATIVE_BINDINGS: String(withAddon) };
   const engine = await BenchEngine.start({ ...options, env });
@@ -82,7 +95,7 @@ async function startCase(
     const socket = await engine.connect();
     await createStream(socket, { persistence: Persistence.File, flushOnWrite: false });
     const connection = await connectOfficialClient(engine.server);
-    const load = new OfficialLoad(connection, inFlight);
+    const load = new OfficialLoad(connection, { inFlight, messages });
     return {
       measure: async (seconds) => measureCosts(engine.server, async () => load.run(seconds)),
       finish: async () => {
@@ -123,45 +136,53 @@ class OfficialLoad {
   readonly #payloads: readonly Buffer[];
   acknowledgedMessages = 0;
 
-  constructor(connection: OfficialConnection, inFlight: number) {
+  constructor(
+    connection: OfficialConnection,
+    { inFlight, messages }: { readonly inFlight: number; readonly messages: readonly Uint8Array[] },
+  ) {
     this.#connection = connection;
     this.#inFlight = inFlight;
-    this.#payloads = createInferenceDataSet(MESSAGE_COUNT).messages.map((message) => Buffer.from(message));
+    this.#payloads = messages.map((message) => Buffer.from(message));
   }
 
   async run(seconds: number): Promise<Slice> {
-    const latenciesUs = new Samples();
+    const latencies = new LatencyHistogram();
     let payloadBytes = 0;
     const startMs = performance.now();
     const endMs = startMs + seconds * 1000;
     const { client, failed } = this.#connection;
     const appendOnAndOn = async (): Promise<void> => {
       for (let sentMs = performance.now(); sentMs < endMs; sentMs = performance.now()) {
-        const payload = this.#payloads[latenciesUs.count % this.#payloads.length]!;
+        const payload = this.#payloads[latencies.count % this.#payloads.length]!;
         await client.appendMessage(STREAM_NAME, payload);
-        latenciesUs.add((performance.now() - sentMs) * 1000);
+        latencies.add((performance.now() - sentMs) * 1000);
         payloadBytes += payload.length;
       }
     };
     await Promise.race([Promise.all(Array.from({ length: this.#inFlight }, appendOnAndOn)), failed]);
-    const messageCount = latenciesUs.count;
+    const messageCount = latencies.count;
     this.acknowledgedMessages += messageCount;
-    return { elapsedS: (performance.now() - startMs) / 1000, messageCount, payloadBytes, latenciesUs };
+    return { elapsedS: (performance.now() - startMs) / 1000, messageCount, payloadBytes, latencies };
   }
 }
 
 /** Rates are medians of the rounds, percentiles are of all rounds together; the CPU time is that of engine and client. */
-function caseRecord({ name, slices, end }: MeasuredCase): BenchRecord {
-  const latencies = new Samples();
-  for (const { latenciesUs } of slices) latencies.addAll(latenciesUs);
+function awaitedRecord({ name, slices, end }: MeasuredCase): BenchRecord {
+  const merged = mergedLatencies(slices);
+  const summary = merged.summary();
   const sum = (of: (slice: CostedSlice) => number): number =>
     slices.reduce((total, slice) => total + of(slice), 0);
+  const cpuS = sum(({ serverCpuS, driverCpuS }) => serverCpuS + driverCpuS);
+  const rates = slices.map(messageRate);
   return {
     name,
-    appends_per_s: roundTo(median(slices.map(messageRate)), 4),
-    append_p50_us: roundTo(latencies.percentile(0.5)!, 4),
-    append_p99_us: roundTo(latencies.percentile(0.99)!, 4),
-    cpu_us_per_append: roundTo((sum(({ cpuS }) => cpuS) / sum(({ messageCount }) => messageCount)) * 1e6, 3),
-    rss_mib: roundTo(end.rssMib, 4),
+    values: {
+      appends_per_s: roundTo(median(rates), 4),
+      ...latencyValues("append", merged),
+      cpu_us_per_append: roundTo((cpuS / sum(({ messageCount }) => messageCount)) * 1e6, 3),
+      rss_mib: roundTo(end.rssMib, 4),
+    },
+    rounds: { appends_per_s: rates.map((rate) => roundTo(rate, 4)) },
+    ...(summary === undefined ? {} : { latencies: { append: summary } }),
   };
 }

@@ -95,11 +95,10 @@ async function* measure(
     }
     const aloneRate = rateOf(alone.slice(1), messageCount);
     yield record(`the SDK alone, ${name}`, { rounds: alone.slice(1), stored });
-    yield {
-      ...record(`an exporter, ${name}`, { rounds: exported.slice(1), stored }),
-      vs_sdk: roundTo(rateOf(exported.slice(1), messageCount) / aloneRate, 3),
-      added_rss_mib: roundTo(run.addedMib, 3),
-    };
+    const exporter = record(`an exporter, ${name}`, { rounds: exported.slice(1), stored });
+    const vsSdk = roundTo(rateOf(exported.slice(1), messageCount) / aloneRate, 3);
+    const added = { vs_sdk: vsSdk, added_rss_mib: roundTo(run.addedMib, 3) };
+    yield { ...exporter, values: { ...exporter.values, ...added } };
     await run.stop();
     await endpoint.stop();
   } finally {
@@ -128,8 +127,7 @@ function record(
 ): BenchRecord {
   const perGb = (of: (round: Round) => number): number =>
     roundTo(median(rounds.map((round) => (of(round) * 1e9) / payloadBytes)), 3);
-  return {
-    name,
+  const values = {
     messages_per_s: roundTo(rateOf(rounds, messageCount), 4),
     cpu_s_per_gb: perGb(({ cpuS }) => cpuS),
     endpoint_cpu_s_per_gb: perGb(({ endpointCpuS }) => endpointCpuS),
@@ -137,6 +135,8 @@ function record(
     vs_sdk: null,
     added_rss_mib: null,
   };
+  const rates = rounds.map(({ elapsedS }) => roundTo(messageCount / elapsedS, 4));
+  return { name, values, rounds: { messages_per_s: rates } };
 }
 
 async function driveAlone(driver: ChildProcess, order: DriverOrder): Promise<DriverResult> {

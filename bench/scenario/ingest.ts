@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Persistence } from "../../src/core/stream-definition.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
-import { createInferenceDataSet, type DataSet } from "../data-set.ts";
-import { median, roundTo, Samples } from "../statistics.ts";
+import type { DataSet } from "../data-set.ts";
+import { roundTo } from "../statistics.ts";
 import {
   BenchEngine,
   engineScript,
@@ -10,8 +10,9 @@ import {
   type EngineOptions,
   type StreamOptions,
 } from "./append-case.ts";
+import { caseRecord, emptyCaseValues } from "./case-record.ts";
 import { startProducerCase } from "./producer-case.ts";
-import type { CaseEnd, CostedSlice, ScenarioCase } from "./slice.ts";
+import type { CostedSlice, ScenarioCase } from "./slice.ts";
 import type { SendingWay } from "./frame-socket.ts";
 import { measureInTurns, messageRate, ratioInTurns } from "./turns.ts";
 import { startEchoCase, startSinkCase } from "./yardstick.ts";
@@ -27,7 +28,6 @@ const SINGLES_PER_WRITE = 64;
 const IDLE_S_MAX = 2;
 /** Any but 0. */
 const PRODUCER_ID = 77;
-const BYTES_PER_GB = 1e9;
 
 const file: StreamOptions = { persistence: Persistence.File, flushOnWrite: false };
 const flushed: StreamOptions = { persistence: Persistence.File, flushOnWrite: true };
@@ -66,13 +66,13 @@ export async function* runIngest(options: BenchOptions, script: string): AsyncGe
   const nodeArgs = profileDirectory === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDirectory}`];
   const engine: EngineOptions = { engineScript: script, storeRoot, nodeArgs };
   if (names.idle.includes(caseFilter)) yield await measureIdle(engine, Math.min(seconds, IDLE_S_MAX));
-  const dataSet = createInferenceDataSet(MESSAGE_COUNT);
+  const dataSet = options.createDataSet(MESSAGE_COUNT);
   const measured = new Map<string, readonly CostedSlice[]>();
   for (const group of caseGroups(engine, dataSet)) {
     const wanted = group.filter(({ name }) => name.includes(caseFilter));
     for await (const { name, slices, end } of measureInTurns(wanted, seconds)) {
       measured.set(name, slices);
-      yield caseRecord(name, slices, end);
+      yield caseRecord(name, slices, { end });
     }
   }
   const ratios = compareWithYardsticks(measured);
@@ -134,45 +134,13 @@ function caseGroups(engine: EngineOptions, dataSet: DataSet): ScenarioCase[][] {
   ];
 }
 
-/** Rates are medians of the rounds, percentiles are of all rounds together. */
-function caseRecord(name: string, slices: readonly CostedSlice[], end: CaseEnd): BenchRecord {
-  const latencies = new Samples();
-  for (const { latenciesUs } of slices) latencies.addAll(latenciesUs);
-  const payloadBytes = slices.reduce((sum, slice) => sum + slice.payloadBytes, 0);
-  const cpuS = slices.reduce((sum, slice) => sum + slice.cpuS, 0);
-  return {
-    name,
-    messages_per_s: Math.round(median(slices.map((slice) => slice.messageCount / slice.elapsedS))),
-    mib_per_s: roundTo(median(slices.map((slice) => slice.payloadBytes / MIB / slice.elapsedS)), 4),
-    ack_p50_us: rounded(latencies.percentile(0.5)),
-    ack_p99_us: rounded(latencies.percentile(0.99)),
-    rss_mib: roundTo(end.rssMib, 4),
-    cpu_s_per_gb: roundTo(cpuS / (payloadBytes / BYTES_PER_GB), 3),
-    bytes_per_accepted_byte: rounded(end.bytesPerAcceptedByte),
-  };
-}
-
-function rounded(value: number | undefined | null): number | null {
-  return value === undefined || value === null ? null : roundTo(value, 4);
-}
-
-const withoutValues = {
-  messages_per_s: null,
-  mib_per_s: null,
-  ack_p50_us: null,
-  ack_p99_us: null,
-  rss_mib: null,
-  cpu_s_per_gb: null,
-  bytes_per_accepted_byte: null,
-} as const;
-
 async function measureIdle(options: EngineOptions, seconds: number): Promise<BenchRecord> {
   const engine = await BenchEngine.start(options);
   try {
     await sleep(seconds * 1000);
     const rssMib = engine.server.residentMib();
     await engine.stop();
-    return { name: names.idle, ...withoutValues, rss_mib: roundTo(rssMib, 4) };
+    return { name: names.idle, values: { ...emptyCaseValues, rss_mib: roundTo(rssMib, 4) } };
   } finally {
     await engine.kill();
   }
@@ -193,12 +161,8 @@ function compareWithYardsticks(
     one_message_vs_sink_ready_bytes: ratio(names.readySingles, names.readySink, messageRate),
     named_producer_vs_none: ratio(names.namedBatches, names.batches, messageRate),
     named_producer_vs_none_one_message: ratio(names.namedSingles, names.readySingles, messageRate),
-    awaited_vs_echo_p50: ratio(
-      names.awaited,
-      names.echo,
-      ({ latenciesUs }) => latenciesUs.percentile(0.5) ?? NaN,
-    ),
+    awaited_vs_echo_p50: ratio(names.awaited, names.echo, ({ latencies }) => latencies.percentile(50) ?? NaN),
   };
   if (Object.values(ratios).every((value) => value === null)) return undefined;
-  return { name: "ratios", ...withoutValues, ...ratios };
+  return { name: "ratios", values: { ...emptyCaseValues, ...ratios } };
 }

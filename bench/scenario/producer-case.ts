@@ -1,6 +1,7 @@
 import { MillraceClient, Persistence, StrategyOnFull, type Producer } from "../../src/client/index.ts";
 import type { DataSet } from "../data-set.ts";
-import { Samples } from "../statistics.ts";
+import { LatencyHistogram } from "../latency-histogram.ts";
+
 import {
   BenchEngine,
   bytesPerAcceptedByte,
@@ -79,6 +80,6 @@ async function produce(producer: Producer, { messages }: DataSet, seconds: numbe
     messageCount,
     payloadBytes,
     // The producer answers nobody who does not wait.
-    latenciesUs: new Samples(),
+    latencies: new LatencyHistogram(),
   };
 }

@@ -3,8 +3,7 @@ import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
-import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
-import { createInferenceDataSet } from "../data-set.ts";
+import type { Bench, BenchOptions, BenchRecord, BenchValues } from "../bench.ts";
 import { repositoryRoot } from "../environment.ts";
 import { BenchEngine, engineScript } from "./append-case.ts";
 
@@ -18,12 +17,12 @@ export const pythonBench: Bench = {
   name: "python",
   summary: "the Python client: appends and their latency, a subscription",
   secondsDefault: 3,
-  settings: { data_set: "inference-json" },
-  async *run({ caseFilter, seconds, storeRoot }: BenchOptions): AsyncGenerator<BenchRecord> {
+  settings: {},
+  async *run({ caseFilter, seconds, storeRoot, createDataSet }: BenchOptions): AsyncGenerator<BenchRecord> {
     const engine = await BenchEngine.start({ engineScript, storeRoot, nodeArgs: [] });
     try {
       const payloads = path.join(engine.storeDirectory, "bench-payloads");
-      writeFileSync(payloads, createInferenceDataSet(MESSAGE_COUNT).messages.map(toLine).join(""));
+      writeFileSync(payloads, createDataSet(MESSAGE_COUNT).messages.map(toLine).join(""));
       const url = `ws://${engine.server.host}:${engine.server.port}`;
       const options = { url, payloads, case: caseFilter, seconds: String(seconds) };
       yield* runScript(Object.entries(options).map(([name, value]) => `--${name}=${value}`));
@@ -48,7 +47,10 @@ async function* runScript(args: readonly string[]): AsyncGenerator<BenchRecord> 
     stderr = (stderr + data.toString()).slice(-STDERR_CHARACTERS_MAX);
   });
   try {
-    for await (const line of createInterface({ input: child.stdout })) yield JSON.parse(line) as BenchRecord;
+    for await (const line of createInterface({ input: child.stdout })) {
+      const { name, ...values } = JSON.parse(line) as BenchValues & { readonly name: string };
+      yield { name, values };
+    }
     const [code] = await ended;
     if (code !== 0) throw new Error(`${script} ended with ${code ?? "a signal"}: ${stderr}`);
   } finally {

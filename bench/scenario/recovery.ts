@@ -84,14 +84,14 @@ async function* runRecovery({ caseFilter, seconds, storeRoot }: BenchOptions): A
       mib === null || ofFew === null || shape.streams < 2
         ? null
         : roundTo(((mib - ofFew) * 1024) / (shape.streams - 2), 3);
-    yield {
-      name,
+    const values = {
       ready_ms: roundTo(readyMs, 3),
       over_empty_ms: roundTo(readyMs - empty.readyMs, 3),
       rss_mib: roundTo(residentMib, 3),
       kib_per_stream: perStream(leanMib, few.leanMib),
       rss_kib_per_stream: perStream(residentMib, few.residentMib),
     };
+    yield { name, values };
   }
 }
 

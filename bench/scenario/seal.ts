@@ -10,7 +10,7 @@ import { fileStorage } from "../../src/log/file-storage.ts";
 import { decodeSegmentHeader, parseSegmentName, SEGMENT_HEADER_BYTES } from "../../src/log/segment-layout.ts";
 import { StreamLog } from "../../src/log/stream-log.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
-import { createInferenceDataSet, type DataSet } from "../data-set.ts";
+import type { DataSet } from "../data-set.ts";
 import { roundTo } from "../statistics.ts";
 import {
   BenchEngine,
@@ -42,8 +42,8 @@ export const sealBench: Bench = {
   summary: "bytes on disk and bytes written of streams whose segments are rewritten",
   secondsDefault: 10,
   settings: { segment_bytes: SEGMENT_BYTES },
-  async *run({ caseFilter, seconds, storeRoot }: BenchOptions): AsyncGenerator<BenchRecord> {
-    const dataSet = createInferenceDataSet(MESSAGE_COUNT);
+  async *run({ caseFilter, seconds, storeRoot, createDataSet }: BenchOptions): AsyncGenerator<BenchRecord> {
+    const dataSet = createDataSet(MESSAGE_COUNT);
     for (const { name, batchBytes } of awaitedCases) {
       if (name.includes(caseFilter))
         yield await measureAwaited(name, { batchBytes, seconds, storeRoot, dataSet });
@@ -74,8 +74,7 @@ interface Figures {
 
 function record(name: string, figures: Figures): BenchRecord {
   const { payloadBytes, sealedPayloadBytes, writtenBytes, rewrittenBytes } = figures;
-  return {
-    name,
+  const values = {
     messages: figures.messageCount,
     payload_mib: roundTo(payloadBytes / MIB, 3),
     sealed_segments: figures.sealedSegments,
@@ -85,6 +84,7 @@ function record(name: string, figures: Figures): BenchRecord {
     rewritten_per_payload_byte: roundTo(rewrittenBytes / payloadBytes, 3),
     write_amplification: roundTo((writtenBytes + rewrittenBytes) / payloadBytes, 3),
   };
+  return { name, values };
 }
 
 /** A running engine, and a client that waits for each answer. */

@@ -1,14 +1,12 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
+import { processCpuSeconds, statusMib } from "./process-stats.ts";
 
 const READY_DEADLINE_MS = 15_000;
 const STOP_DEADLINE_MS = 15_000;
 const STDERR_CHARACTERS_MAX = 8192;
-/** `getconf CLK_TCK`; Linux has reported times to programs in these units since 2.6, whatever its own tick is. */
-const CLOCK_TICKS_PER_S = 100;
 
 export interface ServerProcessOptions {
   readonly script: string;
@@ -57,6 +55,12 @@ export class ServerProcess {
     }
   }
 
+  get pid(): number {
+    const { pid } = this.#child;
+    if (pid === undefined) throw new Error("the server process has no id");
+    return pid;
+  }
+
   get isRunning(): boolean {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
@@ -67,18 +71,15 @@ export class ServerProcess {
 
   /** User and system time of all threads since the start. */
   cpuSeconds(): number {
-    const stat = readFileSync(`/proc/${this.#pid}/stat`, "latin1");
-    // The second field is the program's name in parentheses and may hold blanks; utime and stime are fields 14 and 15.
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS_PER_S;
+    return processCpuSeconds(this.pid);
   }
 
   residentMib(): number {
-    return this.#statusKib("VmRSS") / 1024;
+    return statusMib(this.pid, "VmRSS");
   }
 
   residentPeakMib(): number {
-    return this.#statusKib("VmHWM") / 1024;
+    return statusMib(this.pid, "VmHWM");
   }
 
   /** Asks for a clean stop. @throws when the process does not end with code 0 in time */
@@ -102,19 +103,6 @@ export class ServerProcess {
     const closed = once(this.#child, "close");
     this.#child.kill("SIGKILL");
     await closed;
-  }
-
-  get #pid(): number {
-    const { pid } = this.#child;
-    if (pid === undefined) throw new Error("the server process has no id");
-    return pid;
-  }
-
-  #statusKib(field: string): number {
-    const status = readFileSync(`/proc/${this.#pid}/status`, "latin1");
-    const found = new RegExp(`^${field}:\\s+(\\d+) kB$`, "m").exec(status)?.[1];
-    if (found === undefined) throw new Error(`/proc/${this.#pid}/status has no ${field}`);
-    return Number(found);
   }
 }
 

@@ -1,4 +1,5 @@
-import type { Samples } from "../statistics.ts";
+import type { LatencyHistogram } from "../latency-histogram.ts";
+import type { ThreadTimes } from "./process-stats.ts";
 
 /** One uninterrupted measurement of a case. */
 export interface Slice {
@@ -6,13 +7,18 @@ export interface Slice {
   readonly messageCount: number;
   readonly payloadBytes: number;
   /** Microseconds from the send to the acknowledgement; empty where nothing is acknowledged. */
-  readonly latenciesUs: Samples;
+  readonly latencies: LatencyHistogram;
 }
 
 /** A slice and what it cost. */
 export interface CostedSlice extends Slice {
-  /** User and system time of server and driver together. */
-  readonly cpuS: number;
+  /** User and system time of the server's process and of this one. */
+  readonly serverCpuS: number;
+  readonly driverCpuS: number;
+  /** The server's time by thread. */
+  readonly threads: ThreadTimes;
+  /** Undefined where the system does not tell. */
+  readonly writtenBytes: number | undefined;
 }
 
 /** What can be said of a case once it is over. */

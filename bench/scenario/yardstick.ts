@@ -1,6 +1,7 @@
 import path from "node:path";
 import type { DataSet } from "../data-set.ts";
-import { Samples } from "../statistics.ts";
+import { LatencyHistogram } from "../latency-histogram.ts";
+
 import { measureCosts } from "./append-case.ts";
 import { FrameArena } from "./frame-arena.ts";
 import { FrameSocket, type SendingWay } from "./frame-socket.ts";
@@ -42,7 +43,7 @@ export async function startSinkCase(
       elapsedS: (performance.now() - startMs) / 1000,
       messageCount: sentFrames - startFrames,
       payloadBytes,
-      latenciesUs: new Samples(),
+      latencies: new LatencyHistogram(),
     };
   });
 }
@@ -51,7 +52,7 @@ export async function startSinkCase(
 export async function startEchoCase(options: YardstickOptions): Promise<RunningCase> {
   const arena = singleMessageArena(options.dataSet, 1);
   return startYardstick("echo", options, async (socket, seconds) => {
-    const latenciesUs = new Samples();
+    const latencies = new LatencyHistogram();
     let payloadBytes = 0;
     let messageCount = 0;
     const startMs = performance.now();
@@ -68,7 +69,7 @@ export async function startEchoCase(options: YardstickOptions): Promise<RunningC
       socket.onFailure = reject;
       socket.onMessage = () => {
         const nowMs = performance.now();
-        latenciesUs.add((nowMs - sentAtMs) * 1000);
+        latencies.add((nowMs - sentAtMs) * 1000);
         payloadBytes += arena.payloadBytes[messageCount % arena.frameCount]!;
         messageCount += 1;
         if (nowMs >= endMs) resolve();
@@ -76,7 +77,7 @@ export async function startEchoCase(options: YardstickOptions): Promise<RunningC
       };
       sendNext();
     });
-    return { elapsedS: (performance.now() - startMs) / 1000, messageCount, payloadBytes, latenciesUs };
+    return { elapsedS: (performance.now() - startMs) / 1000, messageCount, payloadBytes, latencies };
   });
 }
 

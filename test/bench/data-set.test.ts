@@ -6,7 +6,7 @@ import { checkFraming, FramingFault, MESSAGE_LENGTH_BYTES } from "../../src/core
 import { createInferenceDataSet, type DataSet } from "../../bench/data-set.ts";
 import { createSensorDataSet } from "../../bench/data-set-sensor.ts";
 import { createTensorDataSet } from "../../bench/data-set-tensor.ts";
-import { median, Samples } from "../../bench/statistics.ts";
+import { median } from "../../bench/statistics.ts";
 import { encodeWebSocketHeader, FrameArena } from "../../bench/scenario/frame-arena.ts";
 import { createAppendBatchHeader, readAppendBatchHeader } from "../../src/wire/append-batch-layout.ts";
 
@@ -121,21 +121,6 @@ function payloads(bytes: Buffer): Buffer[] {
   }
   return found;
 }
-
-describe("Samples", () => {
-  it("gives percentiles by nearest rank, of more values than it first had room for", () => {
-    const samples = new Samples();
-    assert.equal(samples.percentile(0.5), undefined);
-    for (let value = 10_000; value >= 1; value--) samples.add(value);
-    assert.deepEqual(
-      [0, 0.5, 0.99, 1].map((fraction) => samples.percentile(fraction)),
-      [1, 5000, 9900, 10_000],
-    );
-    const more = new Samples();
-    more.addAll(samples);
-    assert.equal(more.count, 10_000);
-  });
-});
 
 describe("median", () => {
   it("is the middle value, or the mean of the two in the middle", () => {

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
 import type { BenchRecord } from "../../bench/bench.ts";
+import { createInferenceDataSet } from "../../bench/data-set.ts";
 import { exportBench } from "../../bench/scenario/export.ts";
 
 const SCENARIO_S = 0.2;
@@ -12,7 +13,13 @@ test("bench export sends everything with one request in flight and with four, an
   const storeRoot = mkdtempSync(path.join(tmpdir(), "millrace-bench-test-"));
   t.after(() => rmSync(storeRoot, { recursive: true, force: true }));
   const records: BenchRecord[] = [];
-  const options = { caseFilter: "", seconds: SCENARIO_S, storeRoot, profileDirectory: undefined };
+  const options = {
+    caseFilter: "",
+    seconds: SCENARIO_S,
+    storeRoot,
+    profileDirectory: undefined,
+    createDataSet: createInferenceDataSet,
+  };
   for await (const record of exportBench.run(options)) records.push(record);
   assert.deepEqual(
     records.map(({ name }) => name),
@@ -20,11 +27,11 @@ test("bench export sends everything with one request in flight and with four, an
   );
   for (const record of records) {
     for (const key of ["messages_per_s", "cpu_s_per_gb", "endpoint_cpu_s_per_gb", "records_per_request"])
-      assert.ok(Number(record[key]) > 0, `${record.name}: ${key}`);
+      assert.ok(Number(record.values[key]) > 0, `${record.name}: ${key}`);
   }
   for (const exporter of [records[1]!, records[3]!]) {
     for (const key of ["vs_sdk", "added_rss_mib"])
-      assert.ok(Number(exporter[key]) > 0, `${exporter.name}: ${key}`);
+      assert.ok(Number(exporter.values[key]) > 0, `${exporter.name}: ${key}`);
   }
   assert.deepEqual(readdirSync(storeRoot), [], "no store is left behind");
 });

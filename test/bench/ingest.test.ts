@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, it, type TestContext } from "node:test";
 import type { BenchRecord } from "../../bench/bench.ts";
+import { createInferenceDataSet } from "../../bench/data-set.ts";
 import { runIngest } from "../../bench/scenario/ingest.ts";
 
 const server = path.join(import.meta.dirname, "lossy-server.js");
@@ -18,7 +19,13 @@ async function ingest(
   t.after(() => delete process.env["LOSES"]);
   const records: BenchRecord[] = [];
   const run = runIngest(
-    { caseFilter: "append 4 KiB", seconds: 0.05, storeRoot, profileDirectory: undefined },
+    {
+      caseFilter: "append 4 KiB",
+      seconds: 0.05,
+      storeRoot,
+      profileDirectory: undefined,
+      createDataSet: createInferenceDataSet,
+    },
     options.script,
   );
   try {
