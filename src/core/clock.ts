@@ -12,6 +12,11 @@ export interface MachineClock extends Clock {
   uptimeMs(): number;
 }
 
+/** The wall clock as it is stored: whole milliseconds since 1970, never before. */
+export function wallMs(clock: Clock): number {
+  return Math.max(0, Math.floor(clock.nowMs()));
+}
+
 export const systemClock: MachineClock = {
   nowMs: () => Date.now(),
   monotonicMs: () => performance.now(),

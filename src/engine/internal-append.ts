@@ -1,4 +1,4 @@
-import { type MillraceError, MillraceError as Failure } from "../core/errors.ts";
+import { MillraceError } from "../core/errors.ts";
 import type { StreamRequest } from "../stream/pending-requests.ts";
 import type { EngineContext } from "./engine-context.ts";
 import type { StreamEntry } from "./stream-entry.ts";
@@ -15,7 +15,7 @@ export async function appendInternally(
 ): Promise<number> {
   if (payload.length > engine.messageBytesMax) {
     const text = `Cannot append a message of ${payload.length} bytes: at most ${engine.messageBytesMax}`;
-    throw new Failure("MESSAGE_TOO_LARGE", text);
+    throw new MillraceError("MESSAGE_TOO_LARGE", text);
   }
   const entry = engine.catalog.get(streamName);
   const proxy = engine.workers.proxy(entry.workerIndex);

@@ -4,6 +4,8 @@ import type { BatchOutcome } from "./export-channel.ts";
 
 /** Handed out when a batch starts, given back when it ends. */
 export interface EndpointTicket {
+  /** The endpoint may be another one's by the time the batch ends. */
+  readonly backoff: EndpointBackoff;
   readonly era: number;
   readonly isProbe: boolean;
 }
@@ -45,7 +47,7 @@ export class EndpointBackoff {
   start(): EndpointTicket {
     const isProbe = this.failing;
     if (isProbe) this.#probeInFlight = true;
-    return { era: this.#era, isProbe };
+    return { backoff: this, era: this.#era, isProbe };
   }
 
   /** A batch has ended. */

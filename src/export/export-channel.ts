@@ -136,13 +136,14 @@ export type BatchOutcome =
       readonly fallbackCount?: number;
     }
   | { readonly kind: "passed" }
-  | { readonly kind: "refused"; readonly error: string }
+  | { readonly kind: "refused"; readonly error: string; readonly pauseMs?: number }
   /** The log could not be read, or the thread was lost: the destination was not asked. */
   | { readonly kind: "unreadable"; readonly error: string }
   /** Messages from `fromSequence` on are not where they should be; a second look may find them. */
   | { readonly kind: "gap"; readonly fromSequence: number; readonly error: string }
   | SendProgress
-  | SendFailure;
+  /** `pauseMs` is of another request that was answered beside it. */
+  | (SendFailure & { readonly pauseMs?: number });
 
 /** The answer to a sync or forget task. */
 export interface CursorsResult {

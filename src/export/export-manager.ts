@@ -1,4 +1,5 @@
 import { assert } from "../core/assert.ts";
+import { wallMs } from "../core/clock.ts";
 import { asMillraceError } from "../core/errors.ts";
 import { EXPORT_POOL_THREADS_MAX, EXPORT_THREADS_DEFAULT } from "../core/limits.ts";
 import { systemTimers, type Timers } from "../core/timers.ts";
@@ -199,9 +200,7 @@ export class ExportManager {
   /** Below it no enabled exporter of the stream needs a message again, whatever happens; undefined where there is none. */
   durablePosition(streamId: string): number | undefined {
     const enabled = this.#source(streamId).exporters.filter(({ settings }) => !settings.disabled);
-    return enabled.length === 0
-      ? undefined
-      : Math.min(...enabled.map((exporter) => exporter.durablePosition));
+    return enabled.length === 0 ? undefined : Math.min(...enabled.map((one) => one.durablePosition));
   }
 
   /** Resolves when every message that exporters were told of is settled, but for those disabled. */
@@ -391,7 +390,7 @@ export class ExportManager {
   }
 
   #wallMs(): number {
-    return Math.max(0, Math.floor(this.#options.clock.nowMs()));
+    return wallMs(this.#options.clock);
   }
 
   #nowMs(): number {

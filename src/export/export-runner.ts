@@ -1,4 +1,4 @@
-import type { Clock } from "../core/clock.ts";
+import { type Clock, wallMs } from "../core/clock.ts";
 import { textOf } from "../core/errors.ts";
 import { EXPORT_LOOK_AHEAD_MESSAGES_MAX, EXPORT_TASK_MS_MAX } from "../core/limits.ts";
 import { systemTimers, type Timers } from "../core/timers.ts";
@@ -92,7 +92,9 @@ export class ExportRunner {
         ? await this.#sendOn(task, state, file)
         : this.#settleStart(task, task.start, state, file);
     } catch (error) {
-      return unsent(task, { kind: "unreadable", error: textOf(error) });
+      // The next task finds by the file what was written before.
+      const left = unsent(task, { kind: "unreadable", error: textOf(error) });
+      return file === undefined ? left : { ...left, file: stateOf(file, undefined) };
     } finally {
       file?.close();
     }
@@ -137,7 +139,8 @@ export class ExportRunner {
         result = together(result, await this.#send(step, next, { file, course }));
       } catch {
         // What was accepted counts; the next task meets the same again and tells.
-        break;
+        if (file === undefined) return result;
+        return { ...result, file: { ...stateOf(file, undefined), durable: result.file?.durable } };
       }
     }
     return result;
@@ -155,34 +158,39 @@ export class ExportRunner {
     const { requests } = prepared;
     const { recordOverheadBytes } = destination.limitsFor(task.destination);
     const sync = new DelayedSync(file, task.syncAfterMs, this.#options.timers ?? systemTimers);
-    if (requests.length === 0) {
-      const { messages, missing } = condemnedOf(prepared.pending, [], () => this.#readerOf(task));
-      const [first] = missing;
-      const left = task.acceptsGaps ? withDamaged(prepared.pending, missing) : prepared.pending;
-      const folded = fold(cursor, left, this.#wallMs());
-      const change = { before: cursor, after: folded.cursor, synced: await sync.end() };
+    try {
+      if (requests.length === 0) {
+        const { messages, missing } = condemnedOf(prepared.pending, [], () => this.#readerOf(task));
+        const [first] = missing;
+        const left = task.acceptsGaps ? withDamaged(prepared.pending, missing) : prepared.pending;
+        const folded = fold(cursor, left, this.#wallMs());
+        const change = { before: cursor, after: folded.cursor, synced: await sync.end() };
+        return {
+          ...writeCursor(file, change),
+          ...folded,
+          condemned: messages,
+          outcome: first === undefined || task.acceptsGaps ? { kind: "passed" } : unreadable(first),
+          isStartSettled: false,
+        };
+      }
+      const answered = await this.#ask(task, { prepared, cursor, destination, course });
+      const synced = await sync.end();
+      const { isRedrive } = task;
+      const settled = settleWindow(cursor, prepared.pending, { answered, isRedrive, nowMs: this.#wallMs() });
+      const notices = answered.flatMap(({ answer }) => answer.notices ?? []);
       return {
-        ...writeCursor(file, change),
-        ...folded,
-        condemned: messages,
-        outcome: first === undefined || task.acceptsGaps ? { kind: "passed" } : unreadable(first),
+        ...writeCursor(file, { before: cursor, after: settled.cursor, synced }),
+        pending: settled.pending,
+        condemned: condemnedOf(settled.pending, answered, () => this.#readerOf(task)).messages,
+        outcome: outcomeOf(answered, settled),
         isStartSettled: false,
+        ...(notices.length === 0 ? {} : { notices }),
+        requests: requestBytesOf(answered, recordOverheadBytes),
       };
+    } finally {
+      // It must not run on when the file is closed.
+      await sync.end();
     }
-    const answered = await this.#ask(task, { prepared, cursor, destination, course });
-    const synced = await sync.end();
-    const { isRedrive } = task;
-    const settled = settleWindow(cursor, prepared.pending, { answered, isRedrive, nowMs: this.#wallMs() });
-    const notices = answered.flatMap(({ answer }) => answer.notices ?? []);
-    return {
-      ...writeCursor(file, { before: cursor, after: settled.cursor, synced }),
-      pending: settled.pending,
-      condemned: condemnedOf(settled.pending, answered, () => this.#readerOf(task)).messages,
-      outcome: outcomeOf(answered, settled),
-      isStartSettled: false,
-      ...(notices.length === 0 ? {} : { notices }),
-      requests: requestBytesOf(answered, recordOverheadBytes),
-    };
   }
 
   /** Sends a window, and reads the next one meanwhile if the task may go on. */
@@ -351,7 +359,7 @@ export class ExportRunner {
   }
 
   #wallMs(): number {
-    return Math.max(0, Math.floor(this.#options.clock.nowMs()));
+    return wallMs(this.#options.clock);
   }
 }
 

@@ -83,15 +83,14 @@ export class ExportTurns {
     { result, nowMs }: { result: BatchResult | undefined; nowMs: number },
   ): void {
     if (ticket === undefined) return;
-    const endpoint = this.#endpoint(exporter);
     if (result === undefined) {
-      endpoint.abandon(ticket);
+      ticket.backoff.abandon(ticket);
       return;
     }
     const bytesMore = (result.requests?.bodyBytes ?? 0) - expectedBytes;
     this.#bucket?.take(bytesMore, nowMs);
     this.#shares.correct(exporter.key, bytesMore, this.#holders);
-    endpoint.end(ticket, result.outcome, nowMs);
+    ticket.backoff.end(ticket, result.outcome, nowMs);
   }
 
   /** The endpoint of the exporter may be tried at once. */

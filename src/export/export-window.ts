@@ -92,11 +92,17 @@ export function outcomeOf(answered: readonly AnsweredRequest[], { pending }: Set
   const condemnedCount = answered
     .flatMap(({ group }) => group)
     .filter(({ sequence }) => condemned.has(sequence)).length;
-  for (const { answer } of answered)
-    if (answer.kind === "failed" || answer.kind === "progress") return answer;
+  const pauseMs = Math.max(0, ...answered.map(pauseMsOf));
+  const pause = pauseMs > 0 ? { pauseMs } : {};
+  for (const { answer } of answered) {
+    if (answer.kind === "failed") return { ...answer, ...pause };
+    if (answer.kind === "progress") return answer;
+  }
   // Where a message is condemned, its account moves on: no reason to wait.
-  for (const { answer } of answered) if (answer.kind === "refused" && condemnedCount === 0) return answer;
-  const sum = { acceptedMessages: 0, acceptedBytes: 0, pauseMs: 0, fallbackCount: 0 };
+  for (const { answer } of answered) {
+    if (answer.kind === "refused" && condemnedCount === 0) return { ...answer, ...pause };
+  }
+  const sum = { acceptedMessages: 0, acceptedBytes: 0, fallbackCount: 0 };
   let leftCount = 0;
   let error = "";
   for (const { answer, records } of answered) {
@@ -105,7 +111,7 @@ export function outcomeOf(answered: readonly AnsweredRequest[], { pending }: Set
       error = answer.error;
     }
     if (answer.kind !== "answered") continue;
-    const { failed, refused = [], pauseMs = 0, fallbackCount = 0 } = answer;
+    const { failed, refused = [], fallbackCount = 0 } = answer;
     const left = new Set([...failed, ...refused.map(({ index }) => index)]);
     for (const [index, { data }] of records.entries()) {
       if (left.has(index)) continue;
@@ -113,17 +119,20 @@ export function outcomeOf(answered: readonly AnsweredRequest[], { pending }: Set
       sum.acceptedBytes += data.length;
     }
     leftCount += left.size;
-    sum.pauseMs = Math.max(sum.pauseMs, pauseMs);
     sum.fallbackCount += fallbackCount;
     if (answer.error !== "") error = answer.error;
   }
-  const { pauseMs, fallbackCount, ...accepted } = sum;
-  const told = { ...(pauseMs > 0 && { pauseMs }), ...(fallbackCount > 0 && { fallbackCount }) };
+  const { fallbackCount, ...accepted } = sum;
   return {
     kind: "sent",
     ...accepted,
-    ...told,
+    ...pause,
+    ...(fallbackCount > 0 && { fallbackCount }),
     failedMessages: Math.max(0, leftCount - condemnedCount),
     error,
   };
+}
+
+function pauseMsOf({ answer }: AnsweredRequest): number {
+  return answer.kind === "answered" ? (answer.pauseMs ?? 0) : 0;
 }

@@ -30,48 +30,45 @@ export class ExporterPace {
   }
 
   /** Takes in how a task ended. */
-  note(outcome: BatchOutcome, { nowMs, random }: { nowMs: number; random: Random }): void {
+  note(outcome: BatchOutcome, now: { readonly nowMs: number; readonly random: Random }): void {
     if (outcome.kind === "gap") this.#lookedAtGap(outcome.fromSequence);
     else if (outcome.kind !== "unreadable") this.#gap = { fromSequence: -1, looks: 0 };
-    this.#notBeforeMs = -Infinity;
+    const pauseMs = "pauseMs" in outcome ? outcome.pauseMs : -Infinity;
+    this.#notBeforeMs = now.nowMs + Math.max(pauseMs, this.#delayMs(outcome, now.random));
+  }
+
+  /** Takes the outcome in. @returns the delay that follows from it; -Infinity for none */
+  #delayMs(outcome: BatchOutcome, random: Random): number {
     switch (outcome.kind) {
       case "sent":
         this.#refusals = 0;
         this.#requestBytesMax = Math.min(EXPORT_REQUEST_BYTES_MAX, this.#requestBytesMax * 2);
-        if (outcome.failedMessages === 0) this.#failures = 0;
-        else {
-          // A partial acceptance is progress: the delay does not grow over it.
-          this.#failures = outcome.acceptedMessages > 0 ? 1 : this.#failures + 1;
-          this.#notBeforeMs = nowMs + backoffDelayMs(this.#failures, random);
+        if (outcome.failedMessages === 0) {
+          this.#failures = 0;
+          return -Infinity;
         }
-        if (outcome.pauseMs !== undefined) {
-          this.#notBeforeMs = Math.max(this.#notBeforeMs, nowMs + outcome.pauseMs);
-        }
-        return;
+        // A partial acceptance is progress: the delay does not grow over it.
+        this.#failures = outcome.acceptedMessages > 0 ? 1 : this.#failures + 1;
+        return backoffDelayMs(this.#failures, random);
       case "passed":
       case "progress":
         this.#failures = 0;
-        return;
+        return -Infinity;
       case "refused":
         this.#refusals += 1;
-        this.#notBeforeMs =
-          nowMs + backoffDelayMs(Math.max(0, this.#refusals - REFUSALS_WITHOUT_GROWTH), random);
-        return;
+        return backoffDelayMs(Math.max(0, this.#refusals - REFUSALS_WITHOUT_GROWTH), random);
       case "unreadable":
       case "gap":
         this.#failures += 1;
-        this.#notBeforeMs = nowMs + backoffDelayMs(this.#failures, random);
-        return;
+        return backoffDelayMs(this.#failures, random);
       case "failed":
         if (outcome.timedOut) {
           this.#requestBytesMax = Math.max(EXPORT_REQUEST_BYTES_MIN, this.#requestBytesMax / 2);
         }
         // An endpoint's failure is paced by the endpoint.
-        if (outcome.scope === "endpoint") return;
+        if (outcome.scope === "endpoint") return -Infinity;
         this.#failures += 1;
-        this.#notBeforeMs =
-          nowMs + (outcome.pace === "slow" ? EXPORT_SLOW_RETRY_MS : backoffDelayMs(this.#failures, random));
-        return;
+        return outcome.pace === "slow" ? EXPORT_SLOW_RETRY_MS : backoffDelayMs(this.#failures, random);
     }
   }
 

@@ -9,6 +9,8 @@ const noRequests: RequestBytes = { bodyBytes: 0, payloadBytes: 0, countedBytes: 
 export class ExporterTraffic {
   #kbitPerSecondMax: number | undefined;
   #bucket: TokenBucket | undefined;
+  /** What the batch that is out was taken from: the cap may be another one when it ends. */
+  #charged: TokenBucket | undefined;
   /** As its last batch had them: a destination may encode what it sends, and records have an overhead. */
   #bodyPerCounted = 1;
   #countedPerPayload = 1;
@@ -49,14 +51,15 @@ export class ExporterTraffic {
   }
 
   begin(expectedBytes: number, nowMs: number): void {
-    this.#bucketAt(nowMs)?.take(expectedBytes, nowMs);
+    this.#charged = this.#bucketAt(nowMs);
+    this.#charged?.take(expectedBytes, nowMs);
   }
 
-  /** Takes in what a batch took in the end; of one that was lost with its thread nothing else is known. */
-  end(expectedBytes: number, result: BatchResult | undefined, nowMs: number): void {
-    if (result === undefined) return;
+  /** Takes in what a task took in the end; of one that was lost with its thread nothing else is known. */
+  end(expectedBytes: number, result: BatchResult, nowMs: number): void {
     const { requests: { bodyBytes, payloadBytes, countedBytes } = noRequests, outcome } = result;
-    this.#bucketAt(nowMs)?.take(bodyBytes - expectedBytes, nowMs);
+    this.#charged?.take(bodyBytes - expectedBytes, nowMs);
+    this.#charged = undefined;
     if (bodyBytes > 0 && payloadBytes > 0) {
       this.#bodyPerCounted = bodyBytes / countedBytes;
       this.#countedPerPayload = countedBytes / payloadBytes;

@@ -291,7 +291,8 @@ export class Exporter {
     this.#batch = result.pending;
     const { outcome } = result;
     this.#continuation = outcome.kind === "progress" ? outcome.continuation : undefined;
-    if (outcome.kind !== "failed") this.isUnderWay = outcome.kind === "progress";
+    if (outcome.kind === "progress") this.isUnderWay = true;
+    else if (outcome.kind === "sent" || outcome.kind === "refused") this.isUnderWay = false;
     if (result.file !== undefined) this.#file.learn(result.file, nowMs);
     if (result.isStartSettled && flight.moveCount === this.#moveCount) this.#isMoveDue = false;
     if (result.outcome.kind !== "unreadable") this.#inDoubtFrom = undefined;

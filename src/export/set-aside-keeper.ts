@@ -1,5 +1,6 @@
-import type { Clock } from "../core/clock.ts";
+import { type Clock, wallMs } from "../core/clock.ts";
 import { asMillraceError } from "../core/errors.ts";
+import type { CursorRecord } from "./cursor-layout.ts";
 import { confirmSetAside } from "./delivery.ts";
 import type { BatchResult } from "./export-channel.ts";
 import type { Exporter } from "./exporter.ts";
@@ -23,6 +24,12 @@ export interface KeptAside {
 /** Stores messages in the companion stream of the stream that they came from. @throws {MillraceError} when it took none */
 export type KeepAside = (request: SetAsideRequest) => Promise<KeptAside>;
 
+/** What of an exporter's messages is stored, since its position was moved back last. */
+interface KeptMessages {
+  readonly rewoundMessages: number;
+  readonly sequences: Set<number>;
+}
+
 /**
  * Has condemned messages stored before their exporter may pass them. One that was stored and is judged anew (its batch was read
  * again because an earlier message holds the position back) is not stored twice while the process lives.
@@ -30,7 +37,7 @@ export type KeepAside = (request: SetAsideRequest) => Promise<KeptAside>;
 export class SetAsideKeeper {
   readonly #keep: KeepAside;
   readonly #clock: Clock;
-  readonly #kept = new WeakMap<Exporter, Set<number>>();
+  readonly #kept = new WeakMap<Exporter, KeptMessages>();
 
   constructor({ keep, clock }: { keep: KeepAside; clock: Clock }) {
     this.#keep = keep;
@@ -40,8 +47,9 @@ export class SetAsideKeeper {
   /** Never rejects. What could not be stored stays condemned, and the next task hands it on again. */
   async settle(exporter: Exporter, result: BatchResult): Promise<BatchResult> {
     const { condemned, pending } = result;
+    // First: what the position has passed must not count when a start that moved back has it judged anew.
+    const kept = this.#keptOf(exporter, result.cursor);
     if (condemned.length === 0 || pending === undefined) return result;
-    const kept = this.#keptOf(exporter, result.cursor.position);
     const fresh = condemned.filter(({ sequence }) => !kept.has(sequence));
     const { streamName, error } = await this.#store(exporter, fresh, kept);
     const sequences = fresh.flatMap(({ sequence }) => (kept.has(sequence) ? [sequence] : []));
@@ -58,7 +66,7 @@ export class SetAsideKeeper {
   ): Promise<{ streamName: string; error: string }> {
     if (messages.length === 0) return { streamName: "", error: "" };
     const { identifier, destination } = exporter.settings;
-    const nowMs = Math.max(0, Math.floor(this.#clock.nowMs()));
+    const nowMs = wallMs(this.#clock);
     const origin = { streamName: exporter.stream.name, identifier, destination, nowMs };
     try {
       const stored = await this.#keep({ origin, messages });
@@ -70,9 +78,11 @@ export class SetAsideKeeper {
   }
 
   /** What lies below the position is not judged again, unless it was moved back: then it is another sending. */
-  #keptOf(exporter: Exporter, position: number): Set<number> {
-    const kept = this.#kept.get(exporter) ?? new Set();
-    this.#kept.set(exporter, kept);
+  #keptOf(exporter: Exporter, { position, rewound }: CursorRecord): Set<number> {
+    const before = this.#kept.get(exporter);
+    const isAnew = before === undefined || before.rewoundMessages !== rewound.messages;
+    const kept = isAnew ? new Set<number>() : before.sequences;
+    this.#kept.set(exporter, { rewoundMessages: rewound.messages, sequences: kept });
     for (const sequence of kept) if (sequence < position) kept.delete(sequence);
     return kept;
   }

@@ -1,4 +1,4 @@
-import type { Clock } from "../core/clock.ts";
+import { type Clock, wallMs } from "../core/clock.ts";
 import { LEDGER_RETRY_MS } from "../core/limits.ts";
 import {
   emptyLedger,
@@ -163,7 +163,7 @@ export class LogLedger {
   }
 
   get #nowMs(): number {
-    return Math.max(0, Math.floor(this.#options.clock.nowMs()));
+    return wallMs(this.#options.clock);
   }
 
   #noteChange(): void {

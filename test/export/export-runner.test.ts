@@ -4,18 +4,21 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { test, type TestContext } from "node:test";
 import { systemClock } from "../../src/core/clock.ts";
+import type { Timers } from "../../src/core/timers.ts";
 import { isBalanced, newCursor, type CursorRecord } from "../../src/export/cursor-layout.ts";
-import { confirmSetAside } from "../../src/export/delivery.ts";
+import type { MessageReader } from "../../src/export/batch-reader.ts";
+import { confirmSetAside, type PendingBatch } from "../../src/export/delivery.ts";
 import type {
   Destination,
   DestinationLimits,
   SendOutcome,
 } from "../../src/export/destinations/destination.ts";
 import type { BatchResult, BatchTask } from "../../src/export/export-channel.ts";
-import { ExportRunner } from "../../src/export/export-runner.ts";
+import { ExportRunner, type ExportRunnerOptions } from "../../src/export/export-runner.ts";
 import { LogReaderCache } from "../../src/export/log-reader-cache.ts";
 import { fileStorage } from "../../src/log/file-storage.ts";
 import type { Storage } from "../../src/log/storage.ts";
+import { ManualClock } from "../support/deterministic.ts";
 import { numbered } from "../support/export-bench.ts";
 import { StreamFixture } from "../support/stream-fixture.ts";
 
@@ -64,13 +67,14 @@ async function setUp(t: TestContext, storage: Storage = fileStorage) {
   });
   const progress = await stream.append(numbered(25));
   const destination = new RecordingDestination();
-  const makeRunner = (): ExportRunner => {
+  const makeRunner = (changes: Partial<ExportRunnerOptions> = {}): ExportRunner => {
     const readers = new LogReaderCache(fileStorage);
     return new ExportRunner({
       storage,
       clock: systemClock,
       loadDestination: () => Promise.resolve(destination),
       openReader: (task) => readers.open(task),
+      ...changes,
     });
   };
   const task: BatchTask = {
@@ -189,6 +193,77 @@ test("ExportRunner has the first cursor of a process on the medium, and syncs a 
   assert.equal(third.file?.durable?.position, 20);
   assert.notEqual(third.file.syncedSlot, syncedSlot);
   assert.equal(third.file.isSynced, false);
+});
+
+test("ExportRunner says how it leaves the cursor file when it fails behind a write", async (t) => {
+  const { makeRunner, task } = await setUp(t);
+  const first = await runBatch(makeRunner(), task);
+  const then = { ...task, cursor: first.cursor, syncedSlot: first.file?.syncedSlot };
+  const second = await runBatch(makeRunner(), then);
+  assert.equal(second.cursor.position, 20);
+  const readers = new LogReaderCache(fileStorage);
+  let opened = 0;
+  const openReader = (asked: BatchTask): MessageReader => {
+    opened += 1;
+    // To send; and to read what is condemned again.
+    if (opened === 2) throw new Error("EMFILE");
+    return readers.open(asked);
+  };
+  const entry = { bytes: 10, refusals: 0 };
+  const pending: PendingBatch = {
+    end: { sequence: 22, payloadOffset: 210 },
+    entries: [
+      { ...entry, sequence: 20, fate: "waiting" },
+      { ...entry, sequence: 21, fate: "condemned" },
+    ],
+    ...{ gaps: [], suspects: 0, acceptances: 1 },
+  };
+  const due = { ...task, cursor: second.cursor, pending, syncedSlot: first.file?.syncedSlot, syncAfterMs: 0 };
+  const failed = await runBatch(makeRunner({ openReader }), due);
+  assert.deepEqual([failed.outcome.kind, opened], ["unreadable", 2]);
+  // The second record was synced and the third one written over the first: a fourth one must not go over the second.
+  assert.ok(failed.file !== undefined && failed.file.syncedSlot !== first.file?.syncedSlot);
+  assert.equal(failed.file.isSynced, false);
+  const { syncedSlot } = failed.file;
+  const next = await runBatch(makeRunner(), { ...task, cursor: failed.cursor, syncedSlot });
+  assert.deepEqual([next.cursor.position, next.file?.syncedSlot], [25, syncedSlot]);
+});
+
+test("ExportRunner says how it leaves the cursor file when a later window of its task fails", async (t) => {
+  const { makeRunner, destination, task } = await setUp(t);
+  const clock = new ManualClock();
+  const first = await runBatch(makeRunner({ clock }), { ...task, messageCountMax: 5 });
+  const syncedSlot = first.file?.syncedSlot;
+  let windows = 0;
+  destination.judge = () => {
+    windows += 1;
+    if (windows === 2) throw new Error("a fault of ours");
+    clock.advance(60);
+    return { kind: "answered", failed: [], error: "" };
+  };
+  const both = { ...task, cursor: first.cursor, messageCountMax: 5, windowsMax: 2, syncedSlot };
+  const timers: Timers = { setTimer: () => () => undefined };
+  const result = await runBatch(makeRunner({ clock, timers }), { ...both, syncAfterMs: 50 });
+  assert.deepEqual([windows, result.cursor.position], [2, 10]);
+  assert.ok(result.file !== undefined && result.file.syncedSlot !== syncedSlot, "it was due, and is synced");
+  assert.equal(result.file.isSynced, true);
+});
+
+test("ExportRunner leaves no sync behind when it fails", async (t) => {
+  const { makeRunner, destination, task } = await setUp(t);
+  destination.judge = () => {
+    throw new Error("a fault of ours");
+  };
+  const set = new Set<object>();
+  const timers: Timers = {
+    setTimer: () => {
+      const timer = {};
+      set.add(timer);
+      return () => set.delete(timer);
+    },
+  };
+  const result = await runBatch(makeRunner({ timers }), { ...task, syncAfterMs: 500 });
+  assert.deepEqual([result.outcome.kind, set.size], ["unreadable", 0]);
 });
 
 test("ExportRunner keeps the position while a destination makes progress, and hands on what it tells", async (t) => {

@@ -1,5 +1,4 @@
-import type { MillraceError } from "../../core/errors.ts";
-import { MillraceError as Failure } from "../../core/errors.ts";
+import { MillraceError } from "../../core/errors.ts";
 import {
   OUTBOUND_BUFFERED_BYTES_MAX,
   SUBSCRIPTION_CREDIT_BYTES_MAX,
@@ -129,7 +128,7 @@ class Subscription implements StreamRequest, Cancellable {
   onFailed(error: MillraceError): void {
     this.#client.subscriptions.delete(this.#subscriptionId);
     const text = `Subscription ended at sequence number ${this.#nextSequence}: ${error.message}`;
-    sendFailure(this.#client, this.#subscriptionId, new Failure(error.code, text));
+    sendFailure(this.#client, this.#subscriptionId, new MillraceError(error.code, text));
   }
 
   cancel(): void {

@@ -1,4 +1,4 @@
-import type { Clock } from "../../core/clock.ts";
+import { type Clock, wallMs } from "../../core/clock.ts";
 import {
   S3_DENIALS_MAX,
   S3_ETAG_CHARACTERS_MAX,
@@ -361,7 +361,7 @@ export class S3TaskStep {
   }
 
   #nowMs(): number {
-    return Math.max(0, Math.floor(this.#options.clock.nowMs()));
+    return wallMs(this.#options.clock);
   }
 }
 
