@@ -7,7 +7,8 @@ struct exported_function {
 };
 
 static const struct exported_function exported_functions[] = {
-    {"acknowledgeNow", acknowledge_now},
+    {"acknowledgeNow", acknowledge_now}, {"setThreadName", set_thread_name}, {"threadName", thread_name},
+    {"pinThread", pin_thread},           {"threadCpus", thread_cpus},
 };
 
 napi_value error_number(napi_env env, int error) {

@@ -29,7 +29,7 @@ import { PortPause } from "./net/port-pause.ts";
 import { countDescriptors } from "./net/process-descriptors.ts";
 import { type StoreLock, lockStore } from "./net/store-lock.ts";
 import { TokenKeeper } from "./net/token-keeper.ts";
-import { loadNativeBindings, type NativeBindings } from "./native/native-bindings.ts";
+import type { NativeBindings } from "./native/native-bindings.ts";
 import { quickAcknowledgement } from "./native/quick-ack.ts";
 import { EventName } from "./observe/events.ts";
 import { Health } from "./observe/health.ts";
@@ -42,9 +42,11 @@ import {
   openStoreDirectory,
   storeUnusable,
 } from "./stream/store-directory.ts";
+import { threadPlatform } from "./stream/stream-workers.ts";
 import { StorageDelay } from "./stream/storage-watch.ts";
 import { noteCleanEnd } from "./stream/store-epoch.ts";
 import { assertStoreFormat, ensureStoreFormat } from "./stream/store-format.ts";
+import { placeThreads, type Threads } from "./threads.ts";
 import { millraceVersion } from "./version.ts";
 
 /** The variables of the process, for what reads them itself: the AWS SDK. */
@@ -88,14 +90,15 @@ async function assemble(
   const { storeDirectory, host } = settings;
   const health = new Health();
   const metrics = new Metrics();
-  const bindings = loadNative(settings, logger);
+  const threads = await placeThreads(settings, logger);
+  const { bindings } = threads;
   const contents = await openStore(settings, logger, parts);
   const ballast = startBallast(settings, logger);
   parts.ballast = ballast;
-  const exports = startExports(settings, environment, { logger, parts });
+  const exports = startExports(settings, environment, { logger, parts, threads });
   parts.exports = exports;
   const onStorageDelay = storageDelayHandler({ health, parts });
-  const engine = startWorkers(settings, { logger, exports, epoch: contents.epoch, onStorageDelay });
+  const engine = startWorkers(settings, { logger, exports, threads, epoch: contents.epoch, onStorageDelay });
   parts.engine = engine;
   health.addSource(() => degradations(engine.catalog));
   metrics.addProvider(processSamples({ health, version: millraceVersion() }));
@@ -167,20 +170,6 @@ function refuseDumps(logger: Logger): void {
   if (reason !== undefined) logger.warn(EventName.CrashDumpsPossible, { reason });
 }
 
-/** Undefined where there is no addon, or it is not wanted: then the official Node.js client waits for the kernel's timers. */
-function loadNative({ nativeBindings }: Settings, logger: Logger): NativeBindings | undefined {
-  if (!nativeBindings) {
-    logger.info(EventName.NativeMissing, { reason: "it is turned off by a setting" });
-    return undefined;
-  }
-  const state = loadNativeBindings();
-  const { path } = state;
-  if (state.bindings !== undefined) logger.info(EventName.NativeLoaded, { path });
-  else if (state.isFault) logger.warn(EventName.NativeMissing, { path, reason: state.reason });
-  else logger.info(EventName.NativeMissing, { path, reason: state.reason });
-  return state.bindings;
-}
-
 async function openStore(settings: Settings, logger: Logger, parts: Parts): Promise<StoreContents> {
   const { storeDirectory } = settings;
   try {
@@ -226,7 +215,7 @@ function startBallast({ storeDirectory, diskFreeMinBytes }: Settings, logger: Lo
 function startExports(
   settings: Settings,
   environment: Environment,
-  { logger, parts }: { logger: Logger; parts: Parts },
+  { logger, parts, threads }: { logger: Logger; parts: Parts; threads: Threads },
 ): ExportManager {
   checkExportFiles(settings);
   return new ExportManager({
@@ -236,6 +225,7 @@ function startExports(
     storeDirectory: settings.storeDirectory,
     logger,
     threadPoolSize: settings.exportThreads,
+    threads: threads.export,
     kbitPerSecondMax: settings.exportKbitPerSecondMax,
     onStatusChange: (streamId) => parts.engine?.onExportStatus(streamId),
     destinations: {
@@ -285,6 +275,7 @@ function startWorkers(
   parts: {
     logger: Logger;
     exports: ExportManager;
+    threads: Threads;
     epoch: number;
     onStorageDelay: (delay: StorageDelay) => void;
   },
@@ -303,6 +294,7 @@ function startWorkers(
     messageBytesMax: settings.messageBytesMax,
     workerCountMax: settings.workers,
     ringBytes: settings.ringBytes,
+    platform: threadPlatform(parts.threads.stream),
     worker: { storeDirectory, streamsIdentity, epoch: parts.epoch, blockBytes, ...syncs, ...room },
     exports: parts.exports,
     disk: new DiskOutlook({

@@ -11,7 +11,7 @@ export const folderImports: ReadonlyMap<string, readonly string[]> = new Map([
   ["observe", ["core", "ring"]],
   ["net", ["core", "wire", "native", "observe"]],
   ["stream", ["core", "ring", "log", "native", "observe"]],
-  ["export", ["core", "log", "observe"]],
+  ["export", ["core", "native", "log", "observe"]],
   ["engine", ["core", "wire", "stream", "export", "observe"]],
   ["client", ["core", "wire"]],
   ["cli", ["core", "client", "config"]],
@@ -126,6 +126,8 @@ export const ownedModules: readonly Ownership[] = [
       "src/cli/",
       "src/version.ts",
       "src/crash-dumps.ts",
+      // Asks the kernel about this process and thread: files of /proc.
+      "src/native/thread-placement.ts",
     ],
     hint: "take a Storage (log/storage.ts) as an argument",
   },

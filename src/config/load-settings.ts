@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { MillraceError } from "../core/errors.ts";
 import { parseExportMap } from "../core/export-map.ts";
+import { parseThreadCpus } from "../core/thread-cpus.ts";
 import { fileKeyOf, flagOf, rowOf, settingKeys, type SettingKey, type Settings } from "./schema.ts";
 import type { Machine } from "./setting-row.ts";
 import type { SettingsFile } from "./settings-file.ts";
@@ -78,6 +79,7 @@ function check(key: SettingKey, { source, value }: Given): unknown {
 function checkTogether(settings: Settings): void {
   checkIotCredentials(settings);
   parseExportMap(settings.exportMap);
+  if (settings.threadCpus !== undefined) parseThreadCpus(settings.threadCpus);
   const { host, authenticate, unauthenticatedNetwork, tlsCertificate, tlsKey } = settings;
   if ((tlsCertificate === undefined) !== (tlsKey === undefined)) {
     const [given, missing] =

@@ -32,6 +32,7 @@ import {
   WORKERS_AUTO_MAX,
   WORKERS_MAX,
 } from "../core/limits.ts";
+import { THREAD_CPUS_FORM } from "../core/thread-cpus.ts";
 import { exportRows } from "./export-rows.ts";
 import {
   boolean,
@@ -44,6 +45,7 @@ import {
   oneWordOf,
   powerOfTwo,
   text,
+  textLike,
 } from "./setting-kinds.ts";
 import { computedRow, optionalRow, row, type Machine, type SettingRow } from "./setting-row.ts";
 
@@ -219,6 +221,11 @@ export const settingRows = {
       ),
     defaultText: "auto: a quarter of the memory, at most 1 GiB",
     automatic: "auto",
+  }),
+  threadCpus: optionalRow({
+    env: "MILLRACE_THREAD_CPUS",
+    kind: textLike({ accepts: THREAD_CPUS_FORM, matches: /=/ }),
+    doc: "Pins threads to CPUs, by the native addon: the main thread, stream workers, export workers; others run anywhere",
   }),
   nativeBindings: row({
     env: "MILLRACE_NATIVE_BINDINGS",

@@ -368,6 +368,8 @@ export const PORT_DEFAULT = 8088;
 export const PORT_MAX = 65_535;
 export const WORKERS_MAX = 64;
 export const WORKERS_AUTO_MAX = 4;
+/** The highest number of a CPU that kernels for x86-64 and arm64 are built for; native-bindings/thread-placement.c counts them. */
+export const THREAD_CPU_MAX = 8191;
 export const SYNC_INTERVAL_MS_MIN = 10;
 export const SYNC_INTERVAL_MS_MAX = 60_000;
 export const SYNC_BYTES_MIN = 64 * KIB;

@@ -75,7 +75,7 @@ export class Engine implements EngineContext {
   constructor(options: EngineOptions) {
     this.clock = options.clock;
     this.random = options.random;
-    const platform = options.platform ?? threadPlatform;
+    const platform = options.platform ?? threadPlatform();
     this.timers = platform.timers;
     this.storeDirectory = options.storeDirectory;
     this.messageBytesMax = options.messageBytesMax;

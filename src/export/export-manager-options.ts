@@ -5,7 +5,7 @@ import type { Timers } from "../core/timers.ts";
 import type { Storage } from "../log/storage.ts";
 import type { Logger } from "../observe/logger.ts";
 import type { StreamNotice } from "./destinations/destination.ts";
-import type { TaskPool } from "./export-pool.ts";
+import type { ExportThreadsOptions, TaskPool } from "./export-pool.ts";
 import type { KeepAside } from "./set-aside-keeper.ts";
 import type { DestinationEnvironment } from "./worker-settings.ts";
 
@@ -20,6 +20,8 @@ export interface ExportManagerOptions {
   readonly kbitPerSecondMax?: number | undefined;
   /** Threads that they share: an upload mostly waits. */
   readonly threadsMax?: number;
+  /** Where they run; anywhere by default. */
+  readonly threads?: ExportThreadsOptions;
   readonly logger: Logger;
   /** What destinations take from this machine's settings. */
   readonly destinations?: DestinationEnvironment;

@@ -1,6 +1,7 @@
 import type { Piscina } from "piscina";
 import { assert } from "../core/assert.ts";
 import { EXPORT_THREAD_IDLE_MS_MAX } from "../core/limits.ts";
+import type { PlaceRefusal, ThreadPlace } from "../native/thread-placement.ts";
 import type { ExportResult, ExportTask } from "./export-channel.ts";
 import {
   type DestinationEnvironment,
@@ -14,8 +15,18 @@ export interface TaskPool {
   close(): Promise<void>;
 }
 
+/** Where the threads run, all of them alike. */
+export interface ExportThreadsOptions {
+  readonly cpus: ThreadPlace["cpus"];
+  readonly useNative: boolean;
+  readonly onRefused: (refusal: PlaceRefusal) => void;
+}
+
+const anywhere: ExportThreadsOptions = { cpus: undefined, useNative: false, onRefused: () => undefined };
+
 interface ExportPoolOptions {
-  readonly settings: ExportWorkerSettings;
+  readonly settings: Pick<ExportWorkerSettings, "storeDirectory" | "destinations">;
+  readonly threads?: ExportThreadsOptions;
   readonly threadsMax: number;
   /** Tasks at the same time over all threads. The caller never has more under way, so nothing ever queues here. */
   readonly tasksMax: number;
@@ -57,8 +68,10 @@ export class ExportPool implements TaskPool {
 
   async #start(): Promise<Piscina<ExportTask, ExportResult>> {
     const { Piscina } = await import("piscina");
-    const { threadsMax, tasksMax, environment, settings } = this.#options;
-    return new Piscina<ExportTask, ExportResult>({
+    const { threadsMax, tasksMax, environment, settings, threads = anywhere } = this.#options;
+    const { onRefused, ...place } = threads;
+    const workerData: ExportWorkerSettings = { ...settings, place, startCount: new SharedArrayBuffer(4) };
+    const pool = new Piscina<ExportTask, ExportResult>({
       filename: new URL("./export-worker.js", import.meta.url).href,
       atomics: "disabled",
       minThreads: 0,
@@ -66,9 +79,12 @@ export class ExportPool implements TaskPool {
       concurrentTasksPerWorker: Math.ceil(tasksMax / threadsMax),
       idleTimeout: EXPORT_THREAD_IDLE_MS_MAX,
       recordTiming: false,
-      workerData: settings,
+      workerData,
       ...(environment === undefined ? {} : { env: { ...environment } }),
     });
+    // Nothing else is said by a worker beside the results of its tasks.
+    pool.on("message", (refusal: PlaceRefusal) => onRefused(refusal));
+    return pool;
   }
 }
 
@@ -78,15 +94,17 @@ export function exportPoolFor(options: {
   readonly destinations?: DestinationEnvironment;
   readonly threadPoolSize: number;
   readonly threadsMax: number;
+  readonly threads?: ExportThreadsOptions;
   readonly environment?: ExportPoolOptions["environment"];
 }): ExportPool {
   const { storeDirectory, destinations = destinationEnvironmentDefault } = options;
-  const { threadPoolSize, threadsMax, environment } = options;
+  const { threadPoolSize, threadsMax, threads, environment } = options;
   return new ExportPool({
     settings: { storeDirectory, destinations },
     threadsMax: Math.min(threadsMax, threadPoolSize),
     // Two more than slots: the sync of cursors must not wait for an upload, nor must the end of one.
     tasksMax: threadPoolSize + 2,
     environment,
+    ...(threads && { threads }),
   });
 }

@@ -1,17 +1,23 @@
 /** The entry of an export worker: one task is one batch. */
+import { parentPort } from "node:worker_threads";
 import { workerData } from "piscina";
+import { assert } from "../core/assert.ts";
 import { systemClock } from "../core/clock.ts";
 import { systemRandom } from "../core/random.ts";
 import { withBallast } from "../log/ballast.ts";
 import { fileStorage } from "../log/file-storage.ts";
+import { placeThread } from "../native/thread-placement.ts";
 import { loadDestination } from "./destinations/load-destination.ts";
 import type { ExportResult, ExportTask } from "./export-channel.ts";
 import { ExportRunner } from "./export-runner.ts";
 import { LogReaderCache } from "./log-reader-cache.ts";
 import type { ExportWorkerSettings } from "./worker-settings.ts";
 
+assert(parentPort !== null, "export-worker runs as a worker thread");
+const { storeDirectory, destinations: environment, place, startCount } = workerData as ExportWorkerSettings;
+const name = `mr-export-${Atomics.add(new Int32Array(startCount), 0, 1)}`;
+for (const refusal of placeThread({ name, ...place })) parentPort.postMessage(refusal);
 const readers = new LogReaderCache(fileStorage);
-const { storeDirectory, destinations: environment } = workerData as ExportWorkerSettings;
 const storage = withBallast(fileStorage, storeDirectory);
 const platform = { storage, clock: systemClock, random: systemRandom };
 const runner = new ExportRunner({

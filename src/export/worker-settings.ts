@@ -1,7 +1,12 @@
+import type { ThreadPlace } from "../native/thread-placement.ts";
+
 /** What an export worker is told when its thread starts, the same for all of them. A plain object: it is cloned. */
 export interface ExportWorkerSettings {
   readonly storeDirectory: string;
   readonly destinations: DestinationEnvironment;
+  readonly place: Omit<ThreadPlace, "name">;
+  /** Threads that were started so far, shared by them, as a 32-bit number: each is named by its own. */
+  readonly startCount: SharedArrayBuffer;
 }
 
 /** What destinations need of this machine's settings. */

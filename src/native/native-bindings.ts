@@ -2,12 +2,20 @@ import { createRequire } from "node:module";
 import path from "node:path";
 
 /** The same number as in native-bindings/bindings.h, raised together with it. */
-export const INTERFACE_VERSION = 1;
+export const INTERFACE_VERSION = 2;
 
 /** What the addon can do. Each call costs about 0.2 us beside what the kernel does: for a read or a block, not for a message. */
 export interface NativeBindings {
   /** Sets TCP_QUICKACK once. Returns 0 or the number of the system's error. */
   acknowledgeNow(descriptor: number): number;
+  /** Names the calling thread, in 15 bytes at most. Returns 0 or the number of the system's error. */
+  setThreadName(name: string): number;
+  /** Of the calling thread. */
+  threadName(): string;
+  /** Lets the calling thread run on these CPUs only. Returns 0 or the number of the system's error. */
+  pinThread(cpus: readonly number[]): number;
+  /** The CPUs that the calling thread may run on, ascending. */
+  threadCpus(): number[];
 }
 
 /** The addon, or why there is none. */
@@ -21,7 +29,13 @@ export type NativeState =
       readonly isFault: boolean;
     };
 
-const functionNames = ["acknowledgeNow"] as const satisfies readonly (keyof NativeBindings)[];
+const functionNames = [
+  "acknowledgeNow",
+  "setThreadName",
+  "threadName",
+  "pinThread",
+  "threadCpus",
+] as const satisfies readonly (keyof NativeBindings)[];
 
 /** Where tools/build-native.mjs puts what is built for this machine, in the repository and in the package alike. */
 export function bindingsPath({

@@ -9,7 +9,7 @@ import type { NativeBindings } from "./native-bindings.ts";
  * `onRefused` is told of the first error only: where one socket may not, none may.
  */
 export function quickAcknowledgement(
-  bindings: NativeBindings,
+  bindings: Pick<NativeBindings, "acknowledgeNow">,
   onRefused: (errorName: string) => void,
 ): (socket: Socket) => void {
   let isTold = false;

@@ -5,6 +5,7 @@ export const EventName = {
   NativeLoaded: "native.loaded",
   NativeMissing: "native.missing",
   NativeRefused: "native.refused",
+  ThreadsUnpinned: "threads.unpinned",
   EngineReady: "engine.ready",
   EngineStopping: "engine.stopping",
   EngineStopped: "engine.stopped",

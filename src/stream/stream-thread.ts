@@ -1,6 +1,7 @@
 import { Worker } from "node:worker_threads";
 import { asError } from "../core/errors.ts";
 import { WORKER_YOUNG_GENERATION_MIB } from "../core/limits.ts";
+import type { PlaceRefusal, ThreadPlace } from "../native/thread-placement.ts";
 import type { ControlReply, ControlRequest, StreamWorkerData } from "./stream-channel.ts";
 
 /** The thread of one stream worker, as the main thread holds it. */
@@ -20,14 +21,44 @@ export interface StreamThreadEvents {
 /** Starts a stream worker somewhere: a thread of its own, or a step of a simulation. */
 export type StartStreamThread = (data: StreamWorkerData, events: StreamThreadEvents) => StreamThread;
 
-export const startStreamThread: StartStreamThread = (data, events) => {
+/** Where the threads of stream workers run, all of them alike. */
+export interface StreamThreadsOptions {
+  readonly cpus: ThreadPlace["cpus"];
+  readonly useNative: boolean;
+  readonly onRefused: (refusal: PlaceRefusal) => void;
+}
+
+export interface PlacedWorkerData extends StreamWorkerData {
+  readonly place: ThreadPlace;
+}
+
+/** What a worker says before it is an agent: what of its place it could not have. */
+export interface PlacementReply {
+  readonly kind: "refused-place";
+  readonly refusal: PlaceRefusal;
+}
+
+export function streamThreads({ onRefused, ...place }: StreamThreadsOptions): StartStreamThread {
+  return (data, events) => {
+    const name = `mr-stream-${data.workerIndex}`;
+    return startStreamThread({ ...data, place: { name, ...place } }, { ...events, onRefused });
+  };
+}
+
+function startStreamThread(
+  data: PlacedWorkerData,
+  events: StreamThreadEvents & Pick<StreamThreadsOptions, "onRefused">,
+): StreamThread {
   const worker = new Worker(new URL("./stream-worker.js", import.meta.url), {
     workerData: data,
     name: `stream-${data.workerIndex}`,
     resourceLimits: { maxYoungGenerationSizeMb: WORKER_YOUNG_GENERATION_MIB },
   });
   let failure: Error | undefined;
-  worker.on("message", events.onReply);
+  worker.on("message", (reply: ControlReply | PlacementReply) => {
+    if (reply.kind === "refused-place") events.onRefused(reply.refusal);
+    else events.onReply(reply);
+  });
   worker.on("error", (error) => (failure = asError(error)));
   worker.on("exit", () => events.onExit(failure));
   return {
@@ -36,4 +67,4 @@ export const startStreamThread: StartStreamThread = (data, events) => {
       await worker.terminate();
     },
   };
-};
+}

@@ -13,7 +13,7 @@ import type { MemoryChunk, StreamFacts, StreamProgress, StreamWorkerSettings } f
 import { StreamProxy } from "./stream-proxy.ts";
 import { HandledSlot } from "./handled-slot.ts";
 import { type StorageDelay, StorageWatch } from "./storage-watch.ts";
-import { startStreamThread, type StartStreamThread } from "./stream-thread.ts";
+import { type StartStreamThread, streamThreads, type StreamThreadsOptions } from "./stream-thread.ts";
 
 /** What of the machine the workers stand on; a simulation brings its own. */
 export interface WorkerPlatform {
@@ -25,12 +25,16 @@ export interface WorkerPlatform {
   yieldTurn(): Promise<void>;
 }
 
-export const threadPlatform: WorkerPlatform = {
-  startThread: startStreamThread,
-  timers: systemTimers,
-  sleep: (doorbell, ticket) => doorbell.waitAsync(ticket, Infinity) ?? Promise.resolve(),
-  yieldTurn: () => new Promise((resolve) => setImmediate(resolve)),
-};
+const anywhere: StreamThreadsOptions = { cpus: undefined, useNative: false, onRefused: () => undefined };
+
+export function threadPlatform(threads = anywhere): WorkerPlatform {
+  return {
+    startThread: streamThreads(threads),
+    timers: systemTimers,
+    sleep: (doorbell, ticket) => doorbell.waitAsync(ticket, Infinity) ?? Promise.resolve(),
+    yieldTurn: () => new Promise((resolve) => setImmediate(resolve)),
+  };
+}
 
 export interface StreamWorkersOptions {
   readonly workerCountMax: number;

@@ -1,38 +1,23 @@
 import assert from "node:assert/strict";
-import { cpSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
-import path from "node:path";
 import { describe, it, type TestContext } from "node:test";
 import { bindingsPath } from "../../src/native/native-bindings.ts";
 import { decodeAppendMessageResponse, encodeAppendMessage } from "../../src/wire/append-message.ts";
 import { encodeConnect } from "../../src/wire/connect.ts";
 import { prefixFrame } from "../../src/wire/frame-decoder.ts";
 import { encodeListStreams } from "../../src/wire/list-streams.ts";
-import { EngineProcess, temporaryDirectory } from "../support/engine-process.ts";
+import { EngineProcess } from "../support/engine-process.ts";
 import { openTcpLink } from "../support/frame-link.ts";
 import { Inbox } from "../support/inbox.ts";
-import { builtAddon } from "../support/native-addon.ts";
+import { builtAddon, installation } from "../support/native-addon.ts";
 import { skipOrFail } from "../support/require-program.ts";
 import { delaysAcknowledgements } from "../support/tcp-table.ts";
 
-// Compiled to dist/test/native/.
-const root = path.join(import.meta.dirname, "..", "..", "..");
 const timeout = 30_000;
 const logged = { LOG_LEVEL: "info" };
 /** The least time for which Linux puts off an acknowledgement. */
 const KERNEL_DELAY_MS = 40;
-
-/** The program as an installation of its own, with `place` putting an addon at the path that it is given. */
-function installation(t: TestContext, place: (addonPath: string) => void): string {
-  const directory = temporaryDirectory(t);
-  cpSync(path.join(root, "dist", "src"), path.join(directory, "dist", "src"), { recursive: true });
-  cpSync(path.join(root, "package.json"), path.join(directory, "package.json"));
-  symlinkSync(path.join(root, "node_modules"), path.join(directory, "node_modules"));
-  const addonPath = path.join(directory, "native-bindings", "build", path.basename(bindingsPath()));
-  mkdirSync(path.dirname(addonPath), { recursive: true });
-  place(addonPath);
-  return path.join(directory, "dist", "src", "millrace.js");
-}
 
 async function nativeMetric(engine: EngineProcess): Promise<string | undefined> {
   const url = `http://127.0.0.1:${engine.port}/metrics`;

@@ -1,11 +1,15 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { TestContext } from "node:test";
+import { bindingsPath } from "../../src/native/native-bindings.ts";
+import { temporaryDirectory } from "./engine-process.ts";
 import { requireProgram, skipOrFail } from "./require-program.ts";
 
-const script = path.join(import.meta.dirname, "..", "..", "..", "tools", "build-native.mjs");
+// Compiled to dist/test/support/.
+const root = path.join(import.meta.dirname, "..", "..", "..");
+const script = path.join(root, "tools", "build-native.mjs");
 
 export interface NativeBuild {
   readonly code: number | null;
@@ -36,4 +40,16 @@ export function builtAddon(t: TestContext): string | undefined {
   const file = path.join(directory, `linux-${process.arch}.node`);
   if (!stderr.includes(`built ${file} with gcc`)) throw new Error(`the addon was not built: ${stderr}`);
   return (built = file);
+}
+
+/** The program as an installation of its own, with `place` putting an addon at the path that it is given. */
+export function installation(t: TestContext, place: (addonPath: string) => void): string {
+  const directory = temporaryDirectory(t);
+  cpSync(path.join(root, "dist", "src"), path.join(directory, "dist", "src"), { recursive: true });
+  cpSync(path.join(root, "package.json"), path.join(directory, "package.json"));
+  symlinkSync(path.join(root, "node_modules"), path.join(directory, "node_modules"));
+  const addonPath = path.join(directory, "native-bindings", "build", path.basename(bindingsPath()));
+  mkdirSync(path.dirname(addonPath), { recursive: true });
+  place(addonPath);
+  return path.join(directory, "dist", "src", "millrace.js");
 }
