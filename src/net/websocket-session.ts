@@ -3,6 +3,7 @@ import type { RawData, WebSocket } from "ws";
 import { EventName } from "../observe/events.ts";
 import type { Logger } from "../observe/logger.ts";
 import { Operation } from "../wire/operation.ts";
+import { encodeTextCut } from "../wire/text.ts";
 import type { Principal } from "../core/access-rights.ts";
 import { type DeadlineSweep, finishSocket, type Watched } from "./deadline-sweep.ts";
 import { Outbound } from "./outbound.ts";
@@ -249,7 +250,7 @@ export class WebSocketSession implements Session, Watched {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     this.#pauses.clear();
-    this.#webSocket.close(code, cutText(reason, CLOSE_REASON_BYTES_MAX));
+    this.#webSocket.close(code, Buffer.from(encodeTextCut(reason, CLOSE_REASON_BYTES_MAX)));
   }
 
   /** The peer does not play along any more: nothing is gained by asking it to close. */
@@ -271,8 +272,4 @@ export class WebSocketSession implements Session, Watched {
     this.#options.sweep.remove(this);
     this.#handler.onClose(this);
   }
-}
-
-function cutText(text: string, bytesMax: number): string {
-  return Buffer.byteLength(text) <= bytesMax ? text : Buffer.from(text).toString("latin1", 0, bytesMax / 2);
 }

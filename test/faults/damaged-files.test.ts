@@ -3,7 +3,6 @@ import { copyFileSync, cpSync, lstatSync, readFileSync, readdirSync, readlinkSyn
 import path from "node:path";
 import { after, before, describe, it } from "node:test";
 import type { MillraceClient } from "../../src/client/millrace-client.ts";
-import { MillraceError } from "../../src/core/errors.ts";
 import type { MessageTotals } from "../../src/core/stream-ledger.ts";
 import { StrategyOnFull } from "../../src/core/stream-definition.ts";
 import { numberedPayload } from "../simulation/numbered-payload.ts";
@@ -21,6 +20,7 @@ import {
   type StreamFiles,
 } from "./damage-plan.ts";
 import { withClient } from "./fault-run.ts";
+import { readSome } from "./read-some.ts";
 
 const KIB = 1024;
 const MESSAGES_EACH = 90;
@@ -84,7 +84,7 @@ async function readStream(client: MillraceClient, name: string): Promise<Reading
   const before = (await client.describeStream(name)).ledger.stored;
   const messages = new Map<number, Uint8Array>();
   for (let next = storageStatus.oldestSequenceNumber; next < nextSequence;) {
-    const found = await readSome(client, name, next);
+    const found = await readSome(client, name, { from: next, countMax: READ_COUNT_MAX });
     for (const { sequenceNumber, payload } of found) messages.set(sequenceNumber, payload);
     if (found.length === 0) break;
     next = found.at(-1)!.sequenceNumber + 1;
@@ -99,24 +99,6 @@ async function storedOnce(client: MillraceClient, name: string, messages: number
     const { stored } = (await client.describeStream(name)).ledger;
     if (stored.messages === messages || tries === NEWS_TRIES_MAX) return stored;
     await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
-/** None when there is nothing but a gap up to the end. */
-async function readSome(
-  client: MillraceClient,
-  name: string,
-  from: number,
-): ReturnType<MillraceClient["readMessages"]> {
-  try {
-    return await client.readMessages(name, {
-      desiredStartSequenceNumber: from,
-      minMessageCount: 1,
-      maxMessageCount: READ_COUNT_MAX,
-    });
-  } catch (error) {
-    if (error instanceof MillraceError && error.code === "NOT_ENOUGH_MESSAGES") return [];
-    throw error;
   }
 }
 

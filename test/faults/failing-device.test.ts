@@ -10,6 +10,7 @@ import { testSeed } from "../support/seeded-random.ts";
 import { FailingDisk, requireFailingDisk } from "../support/test-disk.ts";
 import { isSoak } from "../support/test-length.ts";
 import { FaultRun, plainAndFlushed, withClient } from "./fault-run.ts";
+import { readSome } from "./read-some.ts";
 
 const options = { timeout: 600_000 };
 const ANSWERS = 20;
@@ -99,13 +100,7 @@ describe("an engine over a device that fails", options, () => {
         let next = 0;
         let missing = 0;
         while (next < end) {
-          const found = await client
-            .readMessages("flushed", {
-              desiredStartSequenceNumber: next,
-              minMessageCount: 1,
-              maxMessageCount: 50,
-            })
-            .catch(() => []);
+          const found = await readSome(client, "flushed", { from: next, countMax: 50 });
           if (found.length === 0) break;
           missing += found[0]!.sequenceNumber - next;
           next = found.at(-1)!.sequenceNumber + 1;

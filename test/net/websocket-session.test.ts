@@ -318,6 +318,16 @@ test("WebSocketSession flushes what was sent before it closes", { timeout }, asy
   assert.equal(bytes, 8 << 20);
 });
 
+test("WebSocketSession cuts a long reason to close between two characters", { timeout }, async (t) => {
+  const opened = await openTestPort(t);
+  const client = await openWebSocket(t, opened);
+  const session = await opened.handler.opened.take();
+  const long = "Stöße – ".repeat(20);
+  session.close(long);
+  const [, reason] = (await once(client, "close")) as [number, Buffer];
+  assert.ok(reason.length > 119 && long.startsWith(reason.toString()), reason.toString());
+});
+
 test("WebSocketSession closes with 1011 when the handler throws", { timeout }, async (t) => {
   const opened = await openTestPort(t);
   opened.handler.onRequest = () => {

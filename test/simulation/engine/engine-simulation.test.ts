@@ -5,6 +5,7 @@ import { EngineSimulation } from "./engine-simulation.ts";
 
 /** `ENGINE_SEEDS=1000 SEED=8127` for a long run. */
 const seeds = Number(process.env["ENGINE_SEEDS"] ?? 6);
+assert.ok(seeds >= 1, "ENGINE_SEEDS is a number of seeds");
 const firstSeed = Number(process.env["SEED"] ?? 1);
 
 /** A sound engine passes them all. */
@@ -14,11 +15,13 @@ describe("whole-engine simulation", () => {
   it("keeps every promise under whatever order, faults and ends a seed brings", async (t) => {
     let steps = 0;
     let acknowledged = 0;
+    let exported = 0;
     for (let seed = firstSeed; seed < firstSeed + seeds; seed++) {
       const result = await new EngineSimulation({ seed, lives: 6, stepsMax: 900 }).run();
       assert.equal(result.violation, undefined);
       steps += result.steps;
       acknowledged += result.acknowledged;
+      exported += result.exported;
       t.diagnostic(
         `seed ${seed}: ${result.steps} steps, ${result.acknowledged} acknowledged, ${result.exported} exported, ` +
           `${result.lostToPowerCuts} lost to power cuts, ${result.resent} sent again, ${result.workerDeaths} dead workers, ${result.faults} faults, ` +
@@ -26,6 +29,7 @@ describe("whole-engine simulation", () => {
       );
     }
     assert.ok(acknowledged > 100 * seeds, `only ${acknowledged} messages were acknowledged`);
+    assert.ok(exported > 0, "nothing was exported");
     t.diagnostic(
       `${steps} steps, ${acknowledged} acknowledged, seeds ${firstSeed} to ${firstSeed + seeds - 1}`,
     );
