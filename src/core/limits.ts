@@ -298,6 +298,8 @@ export const EXPORT_STALE_CONNECTIONS_MAX = 4;
 export const EXPORT_AUTHORITIES_FILE_BYTES_MAX = 4 * MIB;
 export const EXPORT_HEADERS_FILE_BYTES_MAX = 64 * KIB;
 export const EXPORT_HEADERS_MAX = 256;
+/** What a destination keeps in mind of where it sends to, or of what is under way; it finds out again what it has forgotten. */
+export const EXPORT_REMEMBERED_MAX = 1024;
 /** One try a minute where only a person or a role can mend it: no credentials, no permission. */
 export const EXPORT_SLOW_RETRY_MS = 60_000;
 /** Between two tries to append a status message to a stream that cannot take it now. */

@@ -145,6 +145,7 @@ function exporterSettings(
   { kind, destination, notice }: Pick<ExporterSettings, "kind" | "destination" | "notice">,
 ): ExporterSettings {
   const batchIntervalMs = options.batchIntervalMillis ?? config.batchIntervalMillis;
+  const isLocal = destination.kind === "file";
   return {
     exporterId: exporterIdOf(kind, config.identifier),
     identifier: config.identifier,
@@ -154,8 +155,9 @@ function exporterSettings(
     batchSize: Math.min(config.batchSize ?? batchSizeDefaults[kind], batchSizeMax(destination)),
     ...(batchIntervalMs === undefined ? {} : { batchIntervalMs }),
     startSequence: config.startSequenceNumber ?? 0,
-    minSharePercent: options.minSharePercent ?? 0,
-    kbitPerSecondMax: options.kbitPerSecondMax,
+    // Of a bandwidth that files do not use.
+    minSharePercent: isLocal ? 0 : (options.minSharePercent ?? 0),
+    kbitPerSecondMax: isLocal ? undefined : options.kbitPerSecondMax,
     inFlightMax: oneByOneKinds.has(destination.kind) ? 1 : (options.inFlightMax ?? EXPORT_IN_FLIGHT_DEFAULT),
     kind,
     ...(notice === undefined ? {} : { notice }),

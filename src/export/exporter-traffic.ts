@@ -1,5 +1,6 @@
 import { EXPORT_CAP_BATCH_MS, EXPORT_REQUEST_BYTES_MAX } from "../core/limits.ts";
 import type { BatchResult, RequestBytes } from "./export-channel.ts";
+import type { ExporterSettings } from "./exporter-settings.ts";
 import { RateMeter } from "./rate-meter.ts";
 import { type Allowance, bytesPerMsOf, TokenBucket } from "./token-bucket.ts";
 
@@ -8,6 +9,8 @@ const noRequests: RequestBytes = { bodyBytes: 0, payloadBytes: 0, countedBytes: 
 /** What one exporter sends: how much of late, how much its next batch will take, and its own bandwidth cap. */
 export class ExporterTraffic {
   #kbitPerSecondMax: number | undefined;
+  /** Its requests have no bodies: no cap holds it back. */
+  #isLocal = false;
   #bucket: TokenBucket | undefined;
   /** What the batch that is out was taken from: the cap may be another one when it ends. */
   #charged: TokenBucket | undefined;
@@ -18,7 +21,11 @@ export class ExporterTraffic {
   #messages: RateMeter | undefined;
   #payloadBytes: RateMeter | undefined;
 
-  configure(kbitPerSecondMax: number | undefined): void {
+  configure({
+    kbitPerSecondMax,
+    destination,
+  }: Pick<ExporterSettings, "kbitPerSecondMax" | "destination">): void {
+    this.#isLocal = destination.kind === "file";
     if (kbitPerSecondMax === this.#kbitPerSecondMax) return;
     this.#kbitPerSecondMax = kbitPerSecondMax;
     this.#bucket = undefined;
@@ -34,8 +41,9 @@ export class ExporterTraffic {
     return payloadBytes * this.#countedPerPayload;
   }
 
-  /** What the request bodies of a batch will take that counts so much payload and overhead. At least 1. */
+  /** What the request bodies of a batch will take that counts so much payload and overhead. At least 1, if there are any. */
   bodyBytesOf(countedBytes: number): number {
+    if (this.#isLocal) return 0;
     return Math.max(1, countedBytes * this.#bodyPerCounted);
   }
 
@@ -45,7 +53,7 @@ export class ExporterTraffic {
    */
   requestBytesMax(kbitPerSecondMax: number | undefined, inFlightMax: number): number {
     const kbitPerSecond = Math.min(kbitPerSecondMax ?? Infinity, this.#kbitPerSecondMax ?? Infinity);
-    if (!Number.isFinite(kbitPerSecond)) return EXPORT_REQUEST_BYTES_MAX;
+    if (this.#isLocal || !Number.isFinite(kbitPerSecond)) return EXPORT_REQUEST_BYTES_MAX;
     const bodyBytes = bytesPerMsOf(kbitPerSecond) * EXPORT_CAP_BATCH_MS;
     return Math.max(1, Math.floor(bodyBytes / this.#bodyPerCounted / inFlightMax));
   }

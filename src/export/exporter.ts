@@ -54,7 +54,7 @@ export class Exporter {
     this.stream = stream;
     this.key = `${stream.streamId}/${settings.exporterId}`;
     this.#settings = settings;
-    this.#traffic.configure(settings.kbitPerSecondMax);
+    this.#traffic.configure(settings);
     this.#cursor = stored ?? newCursor(settings.startSequence);
     this.#isMoveDue = this.#cursor.startSequence !== settings.startSequence;
     this.#file = new CursorFileKnowledge(this.#cursor, { isStored: stored !== undefined });
@@ -100,7 +100,7 @@ export class Exporter {
       this.#isMoveDue = true;
       this.#moveCount += 1;
     }
-    this.#traffic.configure(settings.kbitPerSecondMax);
+    this.#traffic.configure(settings);
     this.#settings = settings;
   }
 

@@ -16,7 +16,7 @@ export interface SchedulerExporter {
   readonly backlogMessages: number;
   /** How many of them the next batch takes. */
   readonly nextBatchMessages: number;
-  /** What its request bodies will take, as far as can be foreseen. */
+  /** What its request bodies will take, as far as can be foreseen; 0 where it has none, so that bandwidth is nothing to it. */
   readonly nextRequestBytes: number;
   readonly batchSize: number;
   readonly batchIntervalMs: number | undefined;
@@ -170,7 +170,7 @@ class Turn {
   #startIfRoom(exporter: SchedulerExporter): Held | undefined {
     const { slotsFree, nowMs } = this.#input;
     if (this.#start.length >= slotsFree) return heldBy(Hold.Slots);
-    if (this.#allowance !== undefined) {
+    if (this.#allowance !== undefined && exporter.nextRequestBytes > 0) {
       const bandwidthMs = waitMs(this.#allowance, exporter.nextRequestBytes);
       if (bandwidthMs > 0 && !this.#isBandwidthTaken) {
         this.#isBandwidthTaken = true;

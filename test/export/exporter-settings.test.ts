@@ -24,3 +24,12 @@ test("exporterSettingsOf lets requests go together where a destination keeps not
     ],
   );
 });
+
+test("exporterSettingsOf gives files no cap and no share of a bandwidth that they do not use", () => {
+  const options = changeStreamOptions(streamOptionsDefault, {
+    files: [{ identifier: "f", directory: "/data" }],
+    exporters: { f: { kbitPerSecondMax: 8, minSharePercent: 20 } },
+  });
+  const [settings] = exporterSettingsOf({ exportDefinition: emptyExportDefinition }, options);
+  assert.deepEqual([settings!.kbitPerSecondMax, settings!.minSharePercent], [undefined, 0]);
+});

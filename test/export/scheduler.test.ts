@@ -77,6 +77,13 @@ test("schedule starts nothing of worse priority while a better exporter has more
   assert.deepEqual(run([{ ...busy, backlogMessages: 0 }, exporter("b")]).start, ["b"]);
 });
 
+test("schedule holds back by bandwidth only what needs some", () => {
+  const local = exporter("local", { priority: 6, nextRequestBytes: 0 });
+  assert.deepEqual(run([local], { allowance: allowed(-900) }).start, ["local"]);
+  const { start, held } = run([exporter("remote"), local], { allowance: allowed(-900) });
+  assert.deepEqual([start, held.get("remote")?.hold], [[], Hold.Bandwidth], "priority holds still");
+});
+
 test("schedule lets worse priorities pass an exporter in backoff, and one whose endpoint is in backoff", () => {
   const delayed = exporter("a", { priority: 1, notBeforeMs: 70 });
   assert.deepEqual(run([delayed, exporter("b")]), {

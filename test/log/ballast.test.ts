@@ -12,7 +12,8 @@ import { writeFully } from "../../src/log/segment-writer.ts";
 import type { Storage } from "../../src/log/storage.ts";
 import { type Faults, SimStorage } from "../support/sim-storage.ts";
 import { systemError } from "../support/system-error.ts";
-import { mountSmallDisk, SmallDisk } from "../support/small-disk.ts";
+import { smallDisk, type SmallDisk } from "../support/small-disk.ts";
+import { onSmallDisk } from "../support/test-disk.ts";
 
 const STORE = "/store";
 const SIZE_BYTES = 4 * BALLAST_SLICE_BYTES;
@@ -66,7 +67,7 @@ function setUp(
   const sim = new SimStorage({ faults });
   sim.makeDirectory(STORE);
   sim.syncDirectory("/");
-  const disk = new SmallDisk(sim, capacityBytes);
+  const disk = smallDisk(sim, capacityBytes);
   const kept = keep(disk, STORE, () => sim.completeSyncs());
   kept.ballast.start();
   return { ...kept, sim, disk };
@@ -221,43 +222,46 @@ describe("withBallast", () => {
   });
 
   it("keeps a definition writable on a real full disk (needs root)", async (t) => {
-    const store = mountSmallDisk(t, 3 * SIZE_BYTES);
-    if (store === undefined) return;
-    const timers = new StepTimers();
-    let told: () => void = () => undefined;
-    const made = new Promise<void>((resolve) => (told = resolve));
-    const gone: string[] = [];
-    const ballast = new Ballast({
-      storage: fileStorage,
-      storeDirectory: store,
-      timers,
-      sizeBytes: SIZE_BYTES,
-      onMade: () => told(),
-      onGone: () => gone.push("gone"),
-    });
-    ballast.start();
-    for (let step = 0; step <= SIZE_BYTES / BALLAST_SLICE_BYTES; step++) timers.fire();
-    await made;
-    assert.equal(statSync(ballastPath(store)).blocks * 512, SIZE_BYTES);
+    await onSmallDisk(t, 3 * SIZE_BYTES, async (store) => {
+      const timers = new StepTimers();
+      let told: () => void = () => undefined;
+      const made = new Promise<void>((resolve) => (told = resolve));
+      const gone: string[] = [];
+      const ballast = new Ballast({
+        storage: fileStorage,
+        storeDirectory: store,
+        timers,
+        sizeBytes: SIZE_BYTES,
+        onMade: () => told(),
+        onGone: () => gone.push("gone"),
+      });
+      ballast.start();
+      for (let step = 0; step <= SIZE_BYTES / BALLAST_SLICE_BYTES; step++) timers.fire();
+      await made;
+      assert.equal(statSync(ballastPath(store)).blocks * 512, SIZE_BYTES);
 
-    const descriptor = openSync(path.join(store, "other"), "wx");
-    const chunk = Buffer.alloc(65_536, 1);
-    assert.throws(() => {
-      for (;;) writeSync(descriptor, chunk);
-    }, /ENOSPC/);
-    closeSync(descriptor);
-    assert.throws(() => writeDurableFile(fileStorage, path.join(store, "plain"), Buffer.from("x")), /ENOSPC/);
-    const definition = path.join(store, "definition");
-    writeDurableFile(withBallast(fileStorage, store), definition, Buffer.from("kept"));
-    assert.equal(readDurableFile(fileStorage, definition).toString(), "kept");
-    timers.fire();
-    assert.deepEqual(gone, ["gone"]);
-    unlinkSync(path.join(store, "other"));
-    const { bavail, bsize } = statfsSync(store);
-    assert.ok(bavail * bsize >= 2 * SIZE_BYTES);
-    const madeAgain = new Promise<void>((resolve) => (told = resolve));
-    for (let step = 0; step <= 1 + SIZE_BYTES / BALLAST_SLICE_BYTES; step++) timers.fire();
-    await madeAgain;
-    assert.equal(ballast.sizeBytes, SIZE_BYTES);
+      const descriptor = openSync(path.join(store, "other"), "wx");
+      const chunk = Buffer.alloc(65_536, 1);
+      assert.throws(() => {
+        for (;;) writeSync(descriptor, chunk);
+      }, /ENOSPC/);
+      closeSync(descriptor);
+      assert.throws(
+        () => writeDurableFile(fileStorage, path.join(store, "plain"), Buffer.from("x")),
+        /ENOSPC/,
+      );
+      const definition = path.join(store, "definition");
+      writeDurableFile(withBallast(fileStorage, store), definition, Buffer.from("kept"));
+      assert.equal(readDurableFile(fileStorage, definition).toString(), "kept");
+      timers.fire();
+      assert.deepEqual(gone, ["gone"]);
+      unlinkSync(path.join(store, "other"));
+      const { bavail, bsize } = statfsSync(store);
+      assert.ok(bavail * bsize >= 2 * SIZE_BYTES);
+      const madeAgain = new Promise<void>((resolve) => (told = resolve));
+      for (let step = 0; step <= 1 + SIZE_BYTES / BALLAST_SLICE_BYTES; step++) timers.fire();
+      await madeAgain;
+      assert.equal(ballast.sizeBytes, SIZE_BYTES);
+    });
   });
 });

@@ -6,6 +6,7 @@ import { DISK_ROOM_ASK_MS, DISK_ROOM_CONFIRM_MS, DISK_ROOM_DELETIONS_MAX } from 
 import { StrategyOnFull } from "../../src/core/stream-definition.ts";
 import { LossReason } from "../../src/core/stream-ledger.ts";
 import { DiskRoom } from "../../src/log/disk-room.ts";
+import type { Storage } from "../../src/log/storage.ts";
 import { StreamLog } from "../../src/log/stream-log.ts";
 import { ManualClock } from "../support/deterministic.ts";
 import {
@@ -17,7 +18,7 @@ import {
   STREAM_DIRECTORY,
 } from "../support/log-fixture.ts";
 import { SimStorage } from "../support/sim-storage.ts";
-import { SmallDisk } from "../support/small-disk.ts";
+import { smallDisk, type SmallDisk } from "../support/small-disk.ts";
 
 const KEPT_BYTES = 100_000;
 
@@ -33,12 +34,12 @@ class Fixture {
   constructor(options: { isOverwriting: boolean; capacityBytes: number }) {
     const { sim, clock } = this;
     sim.makeDirectory("/store");
-    this.disk = new SmallDisk(sim, options.capacityBytes);
+    this.disk = smallDisk(sim, options.capacityBytes);
     const freeBytes = (): number => {
       this.asked += 1;
       return this.answer?.() ?? this.disk.freeBytes();
     };
-    const storage = { freeBytes } as unknown as SmallDisk;
+    const storage = { freeBytes } as unknown as Storage;
     const diskRoom = new DiskRoom({ storage, directory: "/store", clock, freeBytesMin: KEPT_BYTES });
     const { RejectNewData, OverwriteOldestData } = StrategyOnFull;
     const strategyOnFull = options.isOverwriting ? OverwriteOldestData : RejectNewData;

@@ -65,6 +65,8 @@ export class AwsModelServer<Entry> {
   readonly stored: Entry[] = [];
   answer: (request: ModelRequest<Entry>, index: number) => ModelAnswer = () => ({ kind: "accept" });
   connections = 0;
+  /** Of all bodies that arrived. */
+  bodyBytes = 0;
   readonly #service: ModelService<Entry>;
   readonly #server: Server;
   readonly #scheme: string;
@@ -127,6 +129,7 @@ export class AwsModelServer<Entry> {
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
+    this.bodyBytes += Buffer.concat(chunks).length;
     let asked: ModelRequest<Entry>;
     let errors: readonly InjectedError[];
     try {

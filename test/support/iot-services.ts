@@ -1,4 +1,6 @@
+import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
+import type { SendOutcome } from "../../src/export/destinations/destination.ts";
 import { AwsModelServer, type InjectedError, type ModelService, ServiceError } from "./aws-model-server.ts";
 import { findModel, requireModel, type ServiceModel } from "./aws-service-model.ts";
 import type { TestCertificate } from "./certificates.ts";
@@ -183,4 +185,15 @@ export function useEnvironment(t: CleanUp, environment: Readonly<Record<string, 
       else process.env[name] = before;
     });
   }
+}
+
+/** What became of a request, without what it says its bodies took, which has to be what arrived. */
+export async function sendCounted(
+  server: Pick<AwsModelServer<unknown>, "bodyBytes">,
+  send: () => Promise<SendOutcome>,
+): Promise<SendOutcome> {
+  const before = server.bodyBytes;
+  const { requestBytes, ...outcome } = await send();
+  assert.equal(requestBytes, server.bodyBytes - before);
+  return outcome;
 }

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import type { TestContext } from "node:test";
 import { setTimeout as after } from "node:timers/promises";
+import { CleanUps } from "./clean-ups.ts";
 import type { CleanUp } from "./program.ts";
 import { requireProgram, skipOrFail } from "./require-program.ts";
 
@@ -142,6 +143,16 @@ export class TestDisk {
   cutPower(): void {
     execFileSync("xfs_io", ["-x", "-c", "shutdown", this.directory]);
   }
+}
+
+/** Runs `body` on a disk of so many bytes, which is gone behind it, where this user may mount one. What it leaves ends first. */
+export async function onSmallDisk(
+  t: TestContext,
+  sizeBytes: number,
+  body: (directory: string, cleanUps: CleanUps) => Promise<void>,
+): Promise<void> {
+  if (!requireMounts(t, "fill a disk")) return;
+  await CleanUps.around((cleanUps) => body(TestDisk.tmpfs(cleanUps, sizeBytes).directory, cleanUps));
 }
 
 /** A disk over a device whose reads and writes fail, or hang, when it is told to. */

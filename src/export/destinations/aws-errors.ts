@@ -1,5 +1,5 @@
-import { systemCode } from "../../core/errors.ts";
 import type { SendFailure } from "./destination.ts";
+import { describeSdkError, httpStatusOf } from "./sdk-errors.ts";
 
 /** Our own deadline passed, or the SDK's. */
 const timeoutNames = new Set(["TimeoutError", "AbortError", "RequestTimeout", "RequestTimeoutException"]);
@@ -18,6 +18,9 @@ const authenticationNames = new Set([
   "MissingAuthenticationTokenException",
   "NotAuthorized",
   "OptInRequired",
+  // Our clock, or the other one, is wrong.
+  "RequestExpired",
+  "RequestTimeTooSkewed",
   "SignatureDoesNotMatch",
   "UnrecognizedClientException",
 ]);
@@ -62,11 +65,14 @@ export interface AwsService {
  * | permanent: refused | 400 with a name of the service's own, 413, what `missing` says of ResourceNotFoundException |
  * | temporary: backoff | 5xx, timeouts, connections that fail, answers that make no sense, a conflict (409) |
  * | throttling: backoff | the names above, 429 |
- * | authentication: slow | no or expired credentials, 401, 407; lack of rights and 403 hold up this exporter only |
+ * | authentication: slow | no or expired credentials, a wrong clock, 401, 407; lack of rights and 403 hold up this exporter only |
  */
 export function classifyAwsError(thrown: unknown, { service, missing }: AwsService): RequestFailure {
   const name = thrown instanceof Error ? thrown.name : "";
-  const error = describe(thrown, name, service);
+  const error = describeSdkError(thrown, {
+    isNamed: isNamedByService(name),
+    unnamed: `without an error of ${service}`,
+  });
   const failed = (
     scope: "endpoint" | "exporter",
     pace: "backoff" | "slow",
@@ -83,7 +89,7 @@ export function classifyAwsError(thrown: unknown, { service, missing }: AwsServi
   if (authenticationNames.has(name)) return failed("endpoint", "slow");
   if (permissionNames.has(name)) return failed("exporter", "slow");
 
-  const status = httpStatus(thrown);
+  const status = httpStatusOf(thrown);
   if (status === 413) return { kind: "refused", error };
   if (status === 401 || status === 407) return failed("endpoint", "slow");
   if (status === 403) return failed("exporter", "slow");
@@ -99,21 +105,4 @@ const unnamed = new Set(["", "Error", "Unknown", "UnknownError", "SyntaxError"])
 
 function isNamedByService(name: string): boolean {
   return !unnamed.has(name);
-}
-
-function httpStatus(thrown: unknown): number | undefined {
-  if (!(thrown instanceof Error) || !("$metadata" in thrown)) return undefined;
-  const metadata = thrown.$metadata;
-  if (typeof metadata !== "object" || metadata === null || !("httpStatusCode" in metadata)) return undefined;
-  return typeof metadata.httpStatusCode === "number" ? metadata.httpStatusCode : undefined;
-}
-
-function describe(thrown: unknown, name: string, service: string): string {
-  if (!(thrown instanceof Error)) return String(thrown);
-  const status = httpStatus(thrown);
-  if (!isNamedByService(name) && status !== undefined && status !== 200) {
-    return `status ${status} without an error of ${service}`;
-  }
-  const text = thrown.message === "" ? (systemCode(thrown) ?? "no message") : thrown.message;
-  return name === "" || name === "Error" ? text : `${name}: ${text}`;
 }

@@ -1,4 +1,4 @@
-import { IncomingMessage } from "node:http";
+import { type Agent, type ClientRequest, IncomingMessage } from "node:http";
 import { Readable, Transform, pipeline } from "node:stream";
 import { NodeHttpHandler } from "@smithy/node-http-handler";
 import { systemClock } from "../../core/clock.ts";
@@ -10,13 +10,14 @@ import {
 import { systemTimers } from "../../core/timers.ts";
 import { readSendQueues } from "./kernel-send-queue.ts";
 import { outboundAgents, type OutboundAgents } from "./outbound-agents.ts";
+import { boundPreliminaryAnswers } from "./preliminary-answers.ts";
 import { ProgressWatch } from "./progress-watch.ts";
 
 type Handle = NodeHttpHandler["handle"];
 
 /**
- * The HTTP handler of every SDK client: keep-alive on plain and TLS connections, an end to requests that make no progress
- * and to answers that never end. The SDK's default opens a connection for each request and cannot speak to a plain HTTP
+ * The HTTP handler of every SDK client: keep-alive on plain and TLS connections, an end to requests that make no progress,
+ * to answers that never end, and to those that are none. The SDK's default opens a connection for each request and cannot speak to a plain HTTP
  * endpoint.
  */
 export class BoundedHttpHandler {
@@ -38,6 +39,7 @@ export class BoundedHttpHandler {
     authoritiesPath?: string | undefined;
   } = {}) {
     this.#agents = outboundAgents(authoritiesPath);
+    for (const agent of [this.#agents.http, this.#agents.https]) watchRequests(agent);
     this.#responseBytesMax = responseBytesMax;
     this.#watch = new ProgressWatch({
       agents: [this.#agents.http, this.#agents.https],
@@ -73,6 +75,16 @@ export class BoundedHttpHandler {
     this.#agents.http.destroy();
     this.#agents.https.destroy();
   }
+}
+
+/** Every request passes its agent before it is sent; the handler of the SDK gives nobody a request to look at. */
+function watchRequests(agent: Agent): void {
+  const watched = agent as Agent & { addRequest: (request: ClientRequest, options: unknown) => void };
+  const addRequest = watched.addRequest.bind(agent);
+  watched.addRequest = (request, options) => {
+    boundPreliminaryAnswers(request);
+    addRequest(request, options);
+  };
 }
 
 /** Passes on at most `bytesMax` bytes; one more destroys the connection. */

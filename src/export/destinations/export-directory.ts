@@ -2,6 +2,7 @@ import { constants, type Stats } from "node:fs";
 import { type FileHandle, link, lstat, open, readlink, realpath, rename, unlink } from "node:fs/promises";
 import path from "node:path";
 import { MillraceError, systemCode } from "../../core/errors.ts";
+import { isWithin } from "./path-within.ts";
 
 /** Readable for the group too: whoever takes the files is often another user. */
 const FILE_MODE = 0o640;
@@ -132,11 +133,6 @@ const withoutLinks = new Set(["EPERM", "ENOSYS", "ENOTSUP", "EOPNOTSUPP", "EMLIN
 
 function descriptorPath({ fd }: FileHandle): string {
   return `/proc/self/fd/${fd}`;
-}
-
-function isWithin(directory: string, root: string): boolean {
-  const relative = path.relative(root, directory);
-  return relative === "" || (!relative.startsWith("..") && !path.isAbsolute(relative));
 }
 
 /** Undefined where there is none. */

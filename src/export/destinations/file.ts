@@ -72,9 +72,9 @@ export class FileDestination implements Destination {
       const names = namesOf(settings, context);
       states = await PartStateFile.open(directory, names.state);
       await this.#append({ directory, states, settings, names }, records, context);
-      return { kind: "answered", failed: [], error: "" };
+      return { kind: "answered", failed: [], error: "", requestBytes: 0 };
     } catch (error) {
-      return judge(error, settings.directory);
+      return { ...judge(error, settings.directory), requestBytes: 0 };
     } finally {
       await states?.close();
       await directory?.close();

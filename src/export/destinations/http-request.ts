@@ -7,11 +7,11 @@ import {
 import { request as httpsRequest } from "node:https";
 import { systemCode } from "../../core/errors.ts";
 import {
-  EXPORT_INFORMATION_MAX,
   EXPORT_RESPONSE_BYTES_MAX,
   EXPORT_RESPONSE_HEADER_BYTES_MAX,
   EXPORT_STALE_CONNECTIONS_MAX,
 } from "../../core/limits.ts";
+import { boundPreliminaryAnswers } from "./preliminary-answers.ts";
 
 export interface PostRequest {
   readonly url: URL;
@@ -73,12 +73,7 @@ function postOnce({ url, options, headers, body, connectionTimeoutMs }: PostRequ
       response.on("error", end);
       response.on("close", () => end());
     });
-    let promises = 0;
-    request.on("information", () => {
-      promises += 1;
-      if (promises <= EXPORT_INFORMATION_MAX) return;
-      request.destroy(new Error(`more than ${EXPORT_INFORMATION_MAX} answers that are none yet (1xx)`));
-    });
+    boundPreliminaryAnswers(request);
     boundConnecting(request, { isTls: url.protocol === "https:", timeoutMs: connectionTimeoutMs });
     request.end(body);
   });

@@ -4,11 +4,13 @@ import { isIP } from "node:net";
 import { networkInterfaces } from "node:os";
 import { type AddressRule, isInward, isNamed, parseAddressRule } from "../../core/address-rules.ts";
 import { assert } from "../../core/assert.ts";
+import { BoundedMap } from "../../core/bounded-map.ts";
 import { type Clock, systemClock } from "../../core/clock.ts";
 import { textOf } from "../../core/errors.ts";
 import {
   EXPORT_CONNECTION_TIMEOUT_MS,
   EXPORT_PROGRESS_MS_MAX,
+  EXPORT_REMEMBERED_MAX,
   EXPORT_REQUEST_BYTES_MAX,
   HTTP_BATCH_BYTES_MAX,
   HTTP_BATCH_RECORDS_MAX,
@@ -75,7 +77,7 @@ export class HttpDestination implements Destination {
   readonly #rules: readonly AddressRule[];
   readonly #clock: Clock;
   /** By origin: what an answer asked for holds for every exporter and every message of a turn. */
-  readonly #pausedUntilMs = new Map<string, number>();
+  readonly #pausedUntilMs = new BoundedMap<string, number>(EXPORT_REMEMBERED_MAX);
   readonly #progressMsMax: number;
   readonly #watch: ProgressWatch;
   #headers: { readonly stamp: string | undefined; readonly byOrigin: HeadersByOrigin } | undefined;
@@ -130,6 +132,7 @@ export class HttpDestination implements Destination {
     const { origin, host, protocol } = url;
     const pauseMs = (this.#pausedUntilMs.get(origin) ?? 0) - this.#clock.monotonicMs();
     if (pauseMs > 0) return paused(host, pauseMs);
+    const requestBytes = body.length;
     try {
       this.#watch.start();
       const answer = await post({
@@ -150,11 +153,11 @@ export class HttpDestination implements Destination {
       const retryAfterMs = outcome.kind === "failed" ? outcome.retryAfterMs : undefined;
       if (retryAfterMs === undefined) this.#pausedUntilMs.delete(origin);
       else this.#pausedUntilMs.set(origin, this.#clock.monotonicMs() + retryAfterMs);
-      return outcome;
+      return { ...outcome, requestBytes };
     } catch (error) {
       return error instanceof InwardAddress || error instanceof HeadersUnusable
         ? misconfigured(error.message)
-        : judgeFailure(error, host);
+        : { ...judgeFailure(error, host), requestBytes };
     }
   }
 
@@ -203,12 +206,13 @@ class HeadersUnusable extends Error {}
 
 /** Only a person can mend it. */
 function misconfigured(error: string): SendOutcome {
-  return { kind: "failed", scope: "exporter", pace: "slow", timedOut: false, error };
+  return { kind: "failed", scope: "exporter", pace: "slow", timedOut: false, error, requestBytes: 0 };
 }
 
 function paused(host: string, retryAfterMs: number): SendOutcome {
   const error = `${host} asked to be left alone for another ${Math.ceil(retryAfterMs / 1000)} s`;
-  return { kind: "failed", scope: "endpoint", pace: "backoff", timedOut: false, retryAfterMs, error };
+  const untouched = { timedOut: false, requestBytes: 0 };
+  return { kind: "failed", scope: "endpoint", pace: "backoff", ...untouched, retryAfterMs, error };
 }
 
 /**
@@ -220,20 +224,23 @@ async function oneByOne(
   postOne: (record: ExportRecord) => Promise<SendOutcome>,
 ): Promise<SendOutcome> {
   const refused: RefusedRecord[] = [];
+  let requestBytes = 0;
   for (const [index, record] of records.entries()) {
     const outcome = await postOne(record);
+    requestBytes += outcome.requestBytes ?? 0;
     if (outcome.kind === "refused") {
       refused.push({ index, error: outcome.error });
     } else if (outcome.kind !== "answered") {
       if (index === 0) return outcome;
       const failed = Array.from({ length: records.length - index }, (_, behind) => index + behind);
-      return { kind: "answered", failed, refused, error: outcome.kind === "failed" ? outcome.error : "" };
+      const error = outcome.kind === "failed" ? outcome.error : "";
+      return { kind: "answered", failed, refused, error, requestBytes };
     }
   }
   const last = refused.at(-1);
   // A request of one message is refused as a whole.
-  if (last !== undefined && records.length === 1) return { kind: "refused", error: last.error };
-  return { kind: "answered", failed: [], refused, error: last?.error ?? "" };
+  if (last !== undefined && records.length === 1) return { kind: "refused", error: last.error, requestBytes };
+  return { kind: "answered", failed: [], refused, error: last?.error ?? "", requestBytes };
 }
 
 function machineAddresses(): string[] {

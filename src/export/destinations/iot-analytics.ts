@@ -10,6 +10,7 @@ import {
 import type { DestinationSettings } from "../exporter-settings.ts";
 import type { DestinationEnvironment } from "../worker-settings.ts";
 import { classifyAwsError } from "./aws-errors.ts";
+import { BODY_COUNT_STEP, BodyCount } from "./body-count.ts";
 import { type EntryError, judgeEntries, outcomeOfEntries } from "./entry-errors.ts";
 import type {
   Destination,
@@ -67,21 +68,24 @@ export class IotAnalyticsDestination implements Destination {
     assert(settings.kind === "iotAnalytics", `a ${settings.kind} batch cannot go to IoT Analytics`);
     const { iotChannel, iotMsgIdPrefix } = settings;
     const ids = records.map(({ sequence }) => messageIdOf(iotMsgIdPrefix, context.streamId, sequence));
+    const command = new this.#batchPutMessage({
+      channelName: iotChannel,
+      messages: records.map(({ data }, index) => ({ messageId: ids[index], payload: data })),
+    });
+    const sent = new BodyCount();
+    command.middlewareStack.add(sent.middleware, BODY_COUNT_STEP);
     try {
-      const { batchPutMessageErrorEntries: errors } = await this.#client.send(
-        new this.#batchPutMessage({
-          channelName: iotChannel,
-          messages: records.map(({ data }, index) => ({ messageId: ids[index], payload: data })),
-        }),
-      );
-      return judge(ids, errors);
+      const { batchPutMessageErrorEntries: errors } = await this.#client.send(command);
+      return { ...judge(ids, errors), requestBytes: sent.bytes };
     } catch (error) {
       const missing = `export channel ${iotChannel} doesn't exist`;
       const failure = classifyAwsError(error, { service: "IoT Analytics", missing });
       // Whoever reads of failures without end should learn why there is none.
-      return failure.kind === "failed"
-        ? { ...failure, error: `${failure.error} (${ANALYTICS_ENDED})` }
-        : failure;
+      return {
+        ...failure,
+        ...(failure.kind === "failed" && { error: `${failure.error} (${ANALYTICS_ENDED})` }),
+        requestBytes: sent.bytes,
+      };
     }
   }
 

@@ -12,6 +12,7 @@ import {
 import { readLinkedFile } from "../../net/private-files.ts";
 import { readTlsMaterial } from "../../net/tls-files.ts";
 import type { IotCredentialSettings } from "../worker-settings.ts";
+import { boundPreliminaryAnswers, NoAnswer } from "./preliminary-answers.ts";
 
 export interface AwsCredentials {
   readonly accessKeyId: string;
@@ -36,7 +37,8 @@ interface FetchedCredentials {
  */
 export class IotCredentials {
   /**
-   * Rejects with a CredentialsProviderError, whose text names what failed and holds no secrets.
+   * Rejects with an error whose text names what failed and holds no secrets: a CredentialsProviderError where we are not
+   * accepted, or cannot ask, until a person mends that; a CredentialsUnavailableError where the same may succeed later.
    */
   readonly provider: AwsCredentialProvider = Object.assign(() => this.#get(), { memoized: true } as const);
   readonly #settings: IotCredentialSettings;
@@ -72,20 +74,19 @@ export class IotCredentials {
       return this.#held.credentials;
     } catch (thrown) {
       this.#retryAtMs = this.#clock.uptimeMs() + EXPORT_SLOW_RETRY_MS;
-      throw credentialsError(
-        `no credentials for role alias ${roleAlias} from ${endpoint}: ${reasonOf(thrown)}`,
-      );
+      const text = `no credentials for role alias ${roleAlias} from ${endpoint}: ${reasonOf(thrown)}`;
+      throw Object.assign(new Error(text), { name: isTemporary(thrown) ? UNAVAILABLE : NOT_ACCEPTED });
     }
   }
 
   async #ask(): Promise<FetchedCredentials> {
     const { status, date, body } = await get(this.#settings);
-    if (status !== 200) throw new Error(`status ${status}${messageIn(body)}`);
+    if (status !== 200) throw new ProviderAnswer(`status ${status}${messageIn(body)}`, status);
     const { expirationMs, ...credentials } = parse(body);
     const nowMs = this.#clock.uptimeMs();
     // Of two times by one clock: how long that is does not depend on ours.
     const lifeMs = expirationMs - (Number.isNaN(date) ? this.#clock.nowMs() : date);
-    if (lifeMs <= 0) throw new Error("the answer holds credentials that have expired");
+    if (lifeMs <= 0) throw new ProviderAnswer("the answer holds credentials that have expired", status);
     const usableMs = Math.min(lifeMs, IOT_CREDENTIALS_LIFE_MS_MAX);
     const refreshAtMs = nowMs + usableMs - Math.min(IOT_CREDENTIALS_REFRESH_MS, usableMs / 2);
     return { credentials, refreshAtMs, expiresAtMs: nowMs + usableMs };
@@ -118,7 +119,10 @@ async function get(settings: IotCredentialSettings): Promise<Answer> {
         ...(thingName === undefined ? {} : { "x-amzn-iot-thingname": thingName }),
       },
     });
-    asked.on("error", reject);
+    let isConnected = false;
+    asked.on("socket", (socket) => socket.once("secureConnect", () => (isConnected = true)));
+    asked.on("error", (error) => reject(isConnected && isReset(error) ? new CutConnection() : error));
+    boundPreliminaryAnswers(asked);
     asked.on("response", (response) => {
       const chunks: Buffer[] = [];
       let bytes = 0;
@@ -127,7 +131,8 @@ async function get(settings: IotCredentialSettings): Promise<Answer> {
         chunks.push(chunk);
         bytes += chunk.length;
         if (bytes <= IOT_CREDENTIALS_ANSWER_BYTES_MAX) return;
-        response.destroy(new Error(`the answer is longer than ${IOT_CREDENTIALS_ANSWER_BYTES_MAX} bytes`));
+        const text = `the answer is longer than ${IOT_CREDENTIALS_ANSWER_BYTES_MAX} bytes`;
+        response.destroy(new ProviderAnswer(text, response.statusCode ?? 0));
       });
       response.on("end", () => {
         const date = Date.parse(response.headers.date ?? "");
@@ -150,7 +155,8 @@ function parse(body: string): AwsCredentials & { readonly expirationMs: number }
     !isText(sessionToken) ||
     Number.isNaN(expirationMs)
   ) {
-    throw new Error("the answer does not hold accessKeyId, secretAccessKey, sessionToken and expiration");
+    const text = "the answer does not hold accessKeyId, secretAccessKey, sessionToken and expiration";
+    throw new ProviderAnswer(text, 200);
   }
   return { accessKeyId, secretAccessKey, sessionToken, expirationMs };
 }
@@ -180,16 +186,52 @@ function reasonOf(thrown: unknown): string {
   if (thrown instanceof Error && thrown.name === "AbortError") {
     return `no answer within ${IOT_CREDENTIALS_TIMEOUT_MS / 1000} s`;
   }
-  // Under TLS 1.3 a client learns that its certificate is refused by the end of the connection, or by an alert behind it.
-  if (systemCode(thrown) === "ECONNRESET") {
-    return "the connection was cut without an answer, as it is when the device certificate is not accepted";
-  }
   // A connection that was tried at several addresses fails without a text.
   const text = textOf(thrown);
   return text === "" ? (systemCode(thrown) ?? "the connection failed") : text;
 }
 
 /** Named as the SDK names its own, so that nobody needs to know where credentials come from. */
-function credentialsError(message: string): Error {
-  return Object.assign(new Error(message), { name: "CredentialsProviderError" });
+const NOT_ACCEPTED = "CredentialsProviderError";
+const UNAVAILABLE = "CredentialsUnavailableError";
+
+/** An answer without credentials. */
+class ProviderAnswer extends Error {
+  readonly status: number;
+
+  constructor(text: string, status: number) {
+    super(text);
+    this.status = status;
+  }
+}
+
+/** Under TLS 1.3 a client learns that its certificate is refused by the end of the connection, or by an alert behind it. */
+class CutConnection extends Error {
+  constructor() {
+    super("the connection was cut without an answer, as it is when the device certificate is not accepted");
+  }
+}
+
+function isReset(error: unknown): boolean {
+  return systemCode(error) === "ECONNRESET";
+}
+
+/** Of the way to the provider, or of a machine that is short of something. */
+const temporaryCodes = new Set([
+  ...["EAI_AGAIN", "ENOTFOUND", "ECONNREFUSED", "ECONNRESET", "ECONNABORTED", "EPIPE", "ETIMEDOUT"],
+  ...["EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "EADDRNOTAVAIL"],
+  ...["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "EAGAIN", "EIO"],
+]);
+
+/** Whether the same may succeed later. What is wrong with a file, a certificate or a right only a person mends. */
+function isTemporary(thrown: unknown): boolean {
+  if (thrown instanceof ProviderAnswer) return !isRefusal(thrown.status);
+  if (thrown instanceof NoAnswer || (thrown instanceof Error && thrown.name === "AbortError")) return true;
+  const code = thrown instanceof AggregateError ? systemCode(thrown.errors[0]) : systemCode(thrown);
+  return code !== undefined && temporaryCodes.has(code);
+}
+
+/** 408 and 429 are no refusals; an answer that is none, such as the page of a hotel, or 5xx, is none either. */
+function isRefusal(status: number): boolean {
+  return status >= 400 && status < 500 && status !== 408 && status !== 429;
 }

@@ -1,11 +1,11 @@
 import type { BatchPutAssetPropertyValueCommand, IoTSiteWiseClient } from "@aws-sdk/client-iotsitewise";
-import type * as siteWiseModule from "@aws-sdk/client-iotsitewise";
 import { assert } from "../../core/assert.ts";
-import { MillraceError, systemCode, textOf } from "../../core/errors.ts";
+import { MillraceError, textOf } from "../../core/errors.ts";
 import { SITEWISE_ENTRIES_MAX, SITEWISE_ENTRY_BYTES_MAX } from "../../core/service-limits.ts";
 import type { DestinationSettings } from "../exporter-settings.ts";
 import type { DestinationEnvironment } from "../worker-settings.ts";
 import { classifyAwsError, type RequestFailure } from "./aws-errors.ts";
+import { BODY_COUNT_STEP, BodyCount } from "./body-count.ts";
 import type {
   Destination,
   DestinationLimits,
@@ -14,6 +14,7 @@ import type {
   SendOutcome,
 } from "./destination.ts";
 import { type EntryError, judgeEntries, outcomeOfEntries } from "./entry-errors.ts";
+import { importOptional } from "./optional-package.ts";
 import { conflictsWithItself, cutIntoCalls, entryIdsOf, type PlacedEntry } from "./sitewise-calls.ts";
 import { parseSiteWiseEntry } from "./sitewise-entry.ts";
 
@@ -55,7 +56,11 @@ export class IotSiteWiseDestination implements Destination {
 
   /** Imports the SDK now and not before. @throws {MillraceError} INVALID_REQUEST where that package is not installed */
   static async load(options: IotSiteWiseOptions): Promise<IotSiteWiseDestination> {
-    const { IoTSiteWiseClient, BatchPutAssetPropertyValueCommand } = await importClient();
+    const name = "@aws-sdk/client-iotsitewise";
+    const { IoTSiteWiseClient, BatchPutAssetPropertyValueCommand } = await importOptional(
+      () => import("@aws-sdk/client-iotsitewise"),
+      { name, service: "IoT SiteWise" },
+    );
     const { awsClientSettings } = await import("./aws-client-settings.ts");
     const client = new IoTSiteWiseClient(awsClientSettings(options));
     leaveCustomEndpointsAsTheyAre(client);
@@ -68,11 +73,21 @@ export class IotSiteWiseDestination implements Destination {
 
   async send(settings: DestinationSettings, records: readonly ExportRecord[]): Promise<SendOutcome> {
     assert(settings.kind === "IotSitewise", `a ${settings.kind} batch cannot go to IoT SiteWise`);
+    const sent = new BodyCount();
+    const outcome = await this.#putAll(records, sent);
+    return { ...outcome, requestBytes: sent.bytes };
+  }
+
+  close(): void {
+    this.#client.destroy();
+  }
+
+  async #putAll(records: readonly ExportRecord[], sent: BodyCount): Promise<SendOutcome> {
     const { entries, malformed } = parseAll(records);
     const errors = new Map<number, readonly EntryError[]>();
     const calls = cutIntoCalls(entries);
     for (const [position, call] of calls.entries()) {
-      const answer = await this.#put(call);
+      const answer = await this.#put(call, sent);
       if (answer.kind === "unjudged" && position === 0) return answer.outcome;
       if (answer.kind === "unjudged") {
         const unsent = calls.slice(position).flat();
@@ -93,20 +108,16 @@ export class IotSiteWiseDestination implements Destination {
     return judge(entries.length, { errors, malformed, unsent: [], why: "" });
   }
 
-  close(): void {
-    this.#client.destroy();
-  }
-
   /** One call; and where entries are told to be in each other's way, one more for each of those. */
-  async #put(call: readonly PlacedEntry[]): Promise<CallAnswer> {
-    const answer = await this.#putOnce(call);
+  async #put(call: readonly PlacedEntry[], sent: BodyCount): Promise<CallAnswer> {
+    const answer = await this.#putOnce(call, sent);
     if (answer.kind === "unjudged") return answer;
     const errors = new Map(answer.errors);
     for (const placed of call) {
       const list = errors.get(placed.index);
       if (list?.some(({ code }) => code === CONFLICT) !== true) continue;
       // An alias and ids can name one property, which nobody but the service knows: in a call of its own it conflicts no more.
-      const alone = call.length === 1 ? answer : await this.#putOnce([placed]);
+      const alone = call.length === 1 ? answer : await this.#putOnce([placed], sent);
       if (alone.kind === "unjudged") break;
       errors.delete(placed.index);
       const own = alone.errors.get(placed.index);
@@ -119,11 +130,13 @@ export class IotSiteWiseDestination implements Destination {
     return { kind: "judged", errors };
   }
 
-  async #putOnce(call: readonly PlacedEntry[]): Promise<CallAnswer> {
+  async #putOnce(call: readonly PlacedEntry[], sent: BodyCount): Promise<CallAnswer> {
     const ids = entryIdsOf(call);
     const entries = call.map(({ entry }, position) => ({ ...entry, entryId: ids[position] }));
+    const command = new this.#batchPut({ entries });
+    command.middlewareStack.add(sent.middleware, BODY_COUNT_STEP);
     try {
-      const { errorEntries } = await this.#client.send(new this.#batchPut({ entries }));
+      const { errorEntries } = await this.#client.send(command);
       return read(call, ids, errorEntries);
     } catch (thrown) {
       if (thrown instanceof Error && thrown.name === CONFLICT) {
@@ -132,17 +145,6 @@ export class IotSiteWiseDestination implements Destination {
       }
       return { kind: "unjudged", outcome: classifyAwsError(thrown, { service: "IoT SiteWise" }) };
     }
-  }
-}
-
-async function importClient(): Promise<typeof siteWiseModule> {
-  try {
-    return await import("@aws-sdk/client-iotsitewise");
-  } catch (cause) {
-    if (systemCode(cause) !== "ERR_MODULE_NOT_FOUND") throw cause;
-    const text =
-      "Cannot export to IoT SiteWise: the optional package @aws-sdk/client-iotsitewise is not installed";
-    throw new MillraceError("INVALID_REQUEST", text, { cause });
   }
 }
 

@@ -1,4 +1,6 @@
+import { BoundedMap } from "../../core/bounded-map.ts";
 import { type Clock, systemClock } from "../../core/clock.ts";
+import { EXPORT_REMEMBERED_MAX } from "../../core/limits.ts";
 import type { Random } from "../../core/random.ts";
 import { assert } from "../../core/assert.ts";
 import type { DestinationSettings } from "../exporter-settings.ts";
@@ -38,8 +40,8 @@ export class KinesisDestination implements Destination {
   readonly #random: Random;
   readonly #clock: Clock;
   readonly #callDelayMs: number;
-  readonly #streams = new Map<string, KinesisStream>();
-  readonly #keys = new Map<string, PartitionKeys>();
+  readonly #streams = new BoundedMap<string, KinesisStream>(EXPORT_REMEMBERED_MAX);
+  readonly #keys = new BoundedMap<string, PartitionKeys>(EXPORT_REMEMBERED_MAX);
   readonly #built = new WeakMap<readonly ExportRecord[], BuiltRequest>();
 
   private constructor(client: PutRecordsClient, options: KinesisOptions) {

@@ -1,9 +1,9 @@
 import type * as Sdk from "@aws-sdk/client-s3";
-import { MillraceError, systemCode } from "../../core/errors.ts";
 import { EXPORT_PROGRESS_MS_MAX } from "../../core/limits.ts";
 import { S3_ABORT_MS_MAX, S3_COMPLETE_MS_MAX } from "../../core/service-limits.ts";
 import type { DestinationEnvironment } from "../worker-settings.ts";
 import { awsClientSettings } from "./aws-client-settings.ts";
+import { importOptional } from "./optional-package.ts";
 import type { InputFile, InputRange } from "./s3-input-file.ts";
 
 /** Where an object is to be. */
@@ -33,13 +33,9 @@ export class S3Api {
 
   /** Imports the SDK. @throws {MillraceError} INVALID_REQUEST when it is not installed */
   static async load(environment: DestinationEnvironment): Promise<S3Api> {
-    try {
-      return new S3Api(await import("@aws-sdk/client-s3"), environment);
-    } catch (error) {
-      if (systemCode(error) !== "ERR_MODULE_NOT_FOUND") throw error;
-      const text = "Cannot export to S3: the optional package @aws-sdk/client-s3 is not installed";
-      throw new MillraceError("INVALID_REQUEST", text, { cause: error });
-    }
+    const name = "@aws-sdk/client-s3";
+    const sdk = await importOptional(() => import("@aws-sdk/client-s3"), { name, service: "S3" });
+    return new S3Api(sdk, environment);
   }
 
   async put(

@@ -1,5 +1,5 @@
-import { systemCode } from "../../core/errors.ts";
 import type { SendFailure } from "./destination.ts";
+import { describeSdkError, fieldOf, httpStatusOf } from "./sdk-errors.ts";
 
 /**
  * What a failed request to S3 means for the task.
@@ -76,6 +76,7 @@ const faultsByName: Readonly<Record<string, FaultKind>> = {
   MissingSecurityHeader: "slow",
   NotSignedUp: "slow",
   // Our clock, or the other one, is wrong.
+  RequestExpired: "slow",
   RequestTimeTooSkewed: "slow",
   SignatureDoesNotMatch: "slow",
   TokenProviderError: "slow",
@@ -98,8 +99,9 @@ const unnamed = new Set(["", "Error", "Forbidden", "NotFound", "SyntaxError", "U
 /** Judges what a request to S3 has thrown. */
 export function classifyS3Error(thrown: unknown): S3Fault {
   const name = thrown instanceof Error ? thrown.name : "";
-  const { status, region } = answerOf(thrown);
-  const error = describe(thrown, name, status);
+  const status = httpStatusOf(thrown);
+  const region = regionIn(thrown);
+  const error = describeSdkError(thrown, { isNamed: !unnamed.has(name), unnamed: "without an S3 error" });
   const isRedirect = redirectNames.has(name);
   if (region !== undefined && (isRedirect || status === 301 || status === 307)) {
     return { kind: "redirect", region, error };
@@ -129,33 +131,9 @@ function faultOfStatus(status: number | undefined, name: string): FaultKind {
   return isRefusal && !unnamed.has(name) ? "failure" : "backoff";
 }
 
-/** What is known of the answer that an error of the SDK was made from. */
-function answerOf(thrown: unknown): { readonly status?: number; readonly region?: string } {
-  const status = numberIn(fieldOf(thrown, "$metadata"), "httpStatusCode");
+/** The region that S3 says the bucket is in. */
+function regionIn(thrown: unknown): string | undefined {
   const headers = fieldOf(fieldOf(thrown, "$response"), "headers");
   const region = fieldOf(headers, "x-amz-bucket-region") ?? fieldOf(thrown, "Region");
-  return {
-    ...(status === undefined ? {} : { status }),
-    ...(typeof region === "string" && /^[a-z0-9-]{1,64}$/.test(region) ? { region } : {}),
-  };
-}
-
-function fieldOf(value: unknown, name: string): unknown {
-  return typeof value === "object" && value !== null && name in value
-    ? (value as Record<string, unknown>)[name]
-    : undefined;
-}
-
-function numberIn(value: unknown, name: string): number | undefined {
-  const field = fieldOf(value, name);
-  return typeof field === "number" ? field : undefined;
-}
-
-function describe(thrown: unknown, name: string, status: number | undefined): string {
-  if (!(thrown instanceof Error)) return String(thrown);
-  if (unnamed.has(name) && status !== undefined && status !== 200) {
-    return `status ${status} without an S3 error`;
-  }
-  const text = thrown.message === "" ? (systemCode(thrown) ?? "no message") : thrown.message;
-  return name === "" || name === "Error" ? text : `${name}: ${text}`;
+  return typeof region === "string" && /^[a-z0-9-]{1,64}$/.test(region) ? region : undefined;
 }

@@ -5,11 +5,11 @@
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, lstat, open, readlink, realpath } from "node:fs/promises";
-import path from "node:path";
 import { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { systemCode, textOf } from "../../core/errors.ts";
 import { S3_READ_BYTES } from "../../core/service-limits.ts";
+import { isWithin } from "./path-within.ts";
 
 /** What may be read. */
 export interface InputPolicy {
@@ -102,11 +102,6 @@ async function whyNotIn(
   return `cannot read ${named}: it is in none of the directories of ${SETTING}`;
 }
 
-function isWithin(file: string, directory: string): boolean {
-  const relative = path.relative(directory, file);
-  return relative === "" || (relative !== ".." && !relative.startsWith("../") && !path.isAbsolute(relative));
-}
-
 async function inspect(
   handle: FileHandle,
   { real, named }: { real: string; named: string },
@@ -172,13 +167,18 @@ export class InputFile {
     return hash.digest();
   }
 
-  /** Whether it is still what it was when it was opened. @throws the system's error */
+  /** Whether it is still what it was when it was opened. @throws {InputReadError} */
   async isUnchanged(): Promise<boolean> {
-    return isSameFile(this.identity, identityOf(await this.#handle.stat({ bigint: true })));
+    const stat = await this.#handle.stat({ bigint: true }).catch((error: unknown) => this.#fail(error));
+    return isSameFile(this.identity, identityOf(stat));
   }
 
   close(): Promise<void> {
     return this.#handle.close();
+  }
+
+  #fail(cause: unknown): never {
+    throw new InputReadError(`cannot read ${this.path}: ${textOf(cause)}`, { cause });
   }
 
   async *#pieces({ offset, sizeBytes }: InputRange): AsyncGenerator<Buffer> {
@@ -187,9 +187,9 @@ export class InputFile {
     while (at < end) {
       // A buffer for each piece: the socket may hold it until the kernel takes it.
       const piece = Buffer.allocUnsafe(Math.min(S3_READ_BYTES, end - at));
-      const { bytesRead } = await this.#handle.read(piece, 0, piece.length, at).catch((error: unknown) => {
-        throw new InputReadError(`cannot read ${this.path}: ${textOf(error)}`, { cause: error });
-      });
+      const { bytesRead } = await this.#handle
+        .read(piece, 0, piece.length, at)
+        .catch((error: unknown) => this.#fail(error));
       if (bytesRead === 0) {
         throw new InputReadError(`${this.path} ends at byte ${at}, and had ${this.identity.sizeBytes}`);
       }

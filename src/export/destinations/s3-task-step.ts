@@ -1,3 +1,4 @@
+import type { BoundedMap } from "../../core/bounded-map.ts";
 import { type Clock, wallMs } from "../../core/clock.ts";
 import {
   S3_DENIALS_MAX,
@@ -41,8 +42,8 @@ export interface S3StepOptions {
   readonly clock: Clock;
   readonly policy: InputPolicy;
   readonly partBytesMin: number;
-  /** Uploads of which it is known which parts S3 has, by the message's token. */
-  readonly known: Set<string>;
+  /** Uploads of which it is known which parts S3 has, by exporter and message. */
+  readonly known: BoundedMap<string, true>;
   readonly settings: S3Settings;
   readonly context: SendContext;
 }
@@ -148,7 +149,7 @@ export class S3TaskStep {
     const body = { file, range: { offset: 0, sizeBytes } };
     await api.put(targetOf(upload, task), body, task.userMetadata);
     if (!(await file.isUnchanged())) return this.#restart(upload, `${file.path} has changed`);
-    return isSilent ? accepted(sizeBytes) : this.#succeed(upload, sizeBytes);
+    return isSilent && !isKept(upload) ? accepted(sizeBytes) : this.#succeed(upload, sizeBytes);
   }
 
   async #uploadParts(upload: S3Upload, task: S3Task, file: InputFile): Promise<SendOutcome> {
@@ -167,7 +168,7 @@ export class S3TaskStep {
         partBytes: planned,
         etags: [],
       };
-      known.add(tokenOf(upload.message));
+      known.set(this.#nameOf(upload), true);
       try {
         return this.#announce(begun);
       } catch (error) {
@@ -201,9 +202,9 @@ export class S3TaskStep {
     { file, range }: { file: InputFile; range: { offset: number; sizeBytes: number } },
   ): Promise<string | undefined> {
     const { api, known } = this.#options;
-    const token = tokenOf(upload.message);
-    if (known.has(token)) return undefined;
-    known.add(token);
+    const name = this.#nameOf(upload);
+    if (known.get(name) === true) return undefined;
+    known.set(name, true);
     let part: Awaited<ReturnType<S3Api["findPart"]>>;
     try {
       part = await api.findPart(target, uploadId, upload.etags.length + 1);
@@ -219,7 +220,7 @@ export class S3TaskStep {
   }
 
   async #judge(upload: S3Upload, fault: S3Fault): Promise<SendOutcome> {
-    this.#options.known.delete(tokenOf(upload.message));
+    this.#options.known.delete(this.#nameOf(upload));
     switch (fault.kind) {
       case "failed":
         return fault;
@@ -318,11 +319,11 @@ export class S3TaskStep {
 
   /** A step of its own, so that what is told is stored before the message has its account. */
   #tell(
-    { message }: S3Upload,
+    upload: S3Upload,
     { sentBytes = 0, notices }: { sentBytes?: number; notices: readonly StreamNotice[] },
   ): SendOutcome {
-    this.#options.known.delete(tokenOf(message));
-    return { kind: "progress", sentBytes, continuation: tokenOf(message), notices };
+    this.#options.known.delete(this.#nameOf(upload));
+    return { kind: "progress", sentBytes, continuation: tokenOf(upload.message), notices };
   }
 
   /** The task has ended, and whoever wanted to hear of it has. A process that died in between tells it again. */
@@ -356,6 +357,11 @@ export class S3TaskStep {
     );
   }
 
+  #nameOf({ message }: S3Upload): string {
+    const { streamId, exporterId } = this.#options.context;
+    return `${streamId}/${exporterId}/${tokenOf(message)}`;
+  }
+
   #write(upload: S3Upload): void {
     writeUpload(this.#options.storage, this.#options.context, upload);
   }
@@ -368,6 +374,11 @@ export class S3TaskStep {
 /** `requestBytes` went out with the request that made it so. */
 function accepted(requestBytes: number): SendOutcome {
   return { kind: "answered", failed: [], error: "", requestBytes };
+}
+
+/** Whether something of the task was written down: without its end beside it, that would look like a task given up. */
+function isKept({ isAnnounced, region, denials, restarts }: S3Upload): boolean {
+  return isAnnounced || region !== undefined || denials > 0 || restarts > 0;
 }
 
 function targetOf({ key, region }: S3Upload, { bucket }: S3Task): S3Target {

@@ -1,5 +1,7 @@
 import { assert } from "../../core/assert.ts";
+import { BoundedMap } from "../../core/bounded-map.ts";
 import type { Clock } from "../../core/clock.ts";
+import { EXPORT_REMEMBERED_MAX } from "../../core/limits.ts";
 import type { Storage } from "../../log/storage.ts";
 import type { DestinationSettings } from "../exporter-settings.ts";
 import type { DestinationEnvironment } from "../worker-settings.ts";
@@ -36,7 +38,7 @@ export interface S3Options {
 export class S3Destination implements Destination {
   readonly #api: S3Api;
   readonly #options: S3Options;
-  readonly #known = new Set<string>();
+  readonly #known = new BoundedMap<string, true>(EXPORT_REMEMBERED_MAX);
 
   private constructor(api: S3Api, options: S3Options) {
     this.#api = api;

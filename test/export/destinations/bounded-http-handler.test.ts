@@ -75,3 +75,12 @@ test("BoundedHttpHandler gives up a request when the other side never reads, or 
     }),
   );
 });
+
+test("BoundedHttpHandler does not wait for an answer that goes over to another protocol, or never comes", async (t) => {
+  const upgrade = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+  const upgraded = sendTo(t, (socket) => void socket.write(upgrade));
+  await assert.rejects(upgraded, /answered 101 for another protocol/);
+  const early = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100);
+  const hinted = sendTo(t, (socket) => void socket.write(early));
+  await assert.rejects(hinted, /more than 64 answers that are none yet/);
+});

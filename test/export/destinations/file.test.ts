@@ -17,7 +17,7 @@ import type { ExportRecord, SendOutcome } from "../../../src/export/destinations
 import { FileDestination } from "../../../src/export/destinations/file.ts";
 import type { DestinationSettings } from "../../../src/export/exporter-settings.ts";
 import { temporaryDirectory } from "../../support/engine-process.ts";
-import { mountSmallDisk } from "../../support/small-disk.ts";
+import { onSmallDisk } from "../../support/test-disk.ts";
 
 type FileSettings = DestinationSettings & { readonly kind: "file" };
 
@@ -69,7 +69,11 @@ class Bench {
   }
 
   async accept(batch: readonly ExportRecord[]): Promise<void> {
-    assert.deepEqual(await this.send(batch), { kind: "answered", failed: [], error: "" });
+    assert.deepEqual(await this.send(batch), {
+      ...{ kind: "answered", failed: [], error: "" },
+      // Files are no requests: they have no part in bandwidth.
+      requestBytes: 0,
+    });
   }
 
   /** Names that do not begin with a dot. */
@@ -203,6 +207,7 @@ test("FileDestination waits for a directory that is not there, or must not be wr
     scope: "endpoint",
     pace: "backoff",
     timedOut: false,
+    requestBytes: 0,
     error: `Cannot write to ${bench.root}/later: there is no such directory (ENOENT)`,
   });
   mkdirSync(path.join(bench.root, "later"));
@@ -227,16 +232,16 @@ test("FileDestination loses nothing to a file that somebody has cut or taken awa
 });
 
 test("FileDestination waits on a full disk, and leaves no part of a batch (needs root)", async (t) => {
-  const mount = mountSmallDisk(t, 1024 * 1024);
-  if (mount === undefined) return;
-  const bench = new Bench(t, { rotateBytes: 2 ** 30 }, mount);
-  await bench.accept(records(0, 2));
-  const large = [{ sequence: 2, ingestTimeMs: 1, data: Buffer.alloc(2 * 1024 * 1024, "x") }];
-  const outcome = await bench.send(large);
-  assert.ok(
-    outcome.kind === "failed" && /the disk is full \(ENOSPC\)/.test(outcome.error),
-    JSON.stringify(outcome),
-  );
-  await bench.accept(records(2, 4));
-  assert.equal(bench.text(bench.names[0]!), "payload 0\npayload 1\npayload 2\npayload 3\n");
+  await onSmallDisk(t, 1024 * 1024, async (mount) => {
+    const bench = new Bench(t, { rotateBytes: 2 ** 30 }, mount);
+    await bench.accept(records(0, 2));
+    const large = [{ sequence: 2, ingestTimeMs: 1, data: Buffer.alloc(2 * 1024 * 1024, "x") }];
+    const outcome = await bench.send(large);
+    assert.ok(
+      outcome.kind === "failed" && /the disk is full \(ENOSPC\)/.test(outcome.error),
+      JSON.stringify(outcome),
+    );
+    await bench.accept(records(2, 4));
+    assert.equal(bench.text(bench.names[0]!), "payload 0\npayload 1\npayload 2\npayload 3\n");
+  });
 });

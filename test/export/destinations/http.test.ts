@@ -52,8 +52,11 @@ class Bench {
     return new Bench(t, target);
   }
 
+  /** Of the bodies of the last request. */
+  requestBytes: number | undefined;
+
   /** One destination for each environment. */
-  send({
+  async send({
     uri,
     format,
     batch = records.slice(0, 1),
@@ -70,11 +73,13 @@ class Bench {
       destination = made;
     }
     const exportFormat = format ?? ExportFormat.RAW_NOT_BATCHED;
-    return destination.send(
+    const { requestBytes, ...outcome } = await destination.send(
       { kind: "http", uri: uri ?? `${this.target.origin}/in`, exportFormat },
       batch,
       context,
     );
+    this.requestBytes = requestBytes;
+    return outcome;
   }
 }
 
@@ -456,4 +461,37 @@ test("HttpDestination verifies certificates: of another authority, of another na
     notAfter: new Date(Date.now() - day),
   });
   assert.match(await failing(expired, expired.certificate), /expired/i);
+});
+
+test("HttpDestination waits, and does not hang, where the answer goes over to another protocol", async (t) => {
+  const upgrade = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+  const bench = await Bench.start(t, {
+    kind: "custom",
+    answer: ({ socket }) => void socket?.write(upgrade),
+  });
+  for (const format of [ExportFormat.RAW_NOT_BATCHED, ExportFormat.JSON_BATCHED]) {
+    const outcome = await bench.send({ format });
+    assert.ok(outcome.kind === "failed");
+    assert.deepEqual([outcome.scope, outcome.pace], ["endpoint", "backoff"]);
+    assert.match(outcome.error, /^127\.0\.0\.1:\d+: answered 101 for another protocol/);
+  }
+});
+
+test("HttpDestination says how many bytes of bodies went out, and none where nothing did", async (t) => {
+  const busy = { kind: "status", status: 429, headers: { "retry-after": "60" } } as const;
+  const bench = await Bench.start(t, { kind: "status", status: 204 }, busy);
+  const format = ExportFormat.JSON_BATCHED;
+  const bytesOf = async (sending: Sending): Promise<number | undefined> => {
+    await bench.send(sending);
+    return bench.requestBytes;
+  };
+  const sent = await bytesOf({ format, batch: records });
+  assert.equal(sent, bench.target.requests[0]!.body.length);
+  assert.equal(await bytesOf({ format, batch: records }), sent, "failed requests are sent too");
+  assert.equal(await bytesOf({ format, batch: records }), 0, "nobody asks in a pause");
+  assert.equal(bench.target.requests.length, 2);
+  assert.equal(await bytesOf({ uri: "http://192.0.2.1/" }), 0);
+  const raw = await Bench.start(t, { kind: "status", status: 204 }, { kind: "status", status: 500 });
+  await raw.send({ batch: records });
+  assert.equal(raw.requestBytes, "onetwo".length, "the third was not tried");
 });

@@ -6,6 +6,7 @@ import type { AwsModelServer, ModelAnswer } from "../../support/aws-model-server
 import {
   type AnalyticsMessage,
   environmentFor,
+  sendCounted,
   startAnalytics,
   useEnvironment,
 } from "../../support/iot-services.ts";
@@ -28,6 +29,7 @@ const records = ["a", "b", "c"].map((text, sequence) => ({
 interface Link {
   readonly server: AwsModelServer<AnalyticsMessage>;
   readonly destination: IotAnalyticsDestination;
+  send(batch: typeof records): Promise<SendOutcome>;
 }
 
 async function connect(t: TestContext, progressMsMax?: number): Promise<Link | undefined> {
@@ -38,7 +40,9 @@ async function connect(t: TestContext, progressMsMax?: number): Promise<Link | u
     progressMsMax === undefined ? {} : { progressMsMax },
   );
   t.after(() => destination.close());
-  return { server, destination };
+  const send = (batch: typeof records): Promise<SendOutcome> =>
+    sendCounted(server, () => destination.send(settings, batch, context));
+  return { server, destination, send };
 }
 
 async function outcomeOf(
@@ -49,7 +53,7 @@ async function outcomeOf(
   const link = await connect(t, progressMsMax);
   if (link === undefined) return undefined;
   link.server.answer = () => answer;
-  const outcome = await link.destination.send(settings, records, context);
+  const outcome = await link.send(records);
   assert.deepEqual(link.server.refusals, []);
   assert.equal(link.server.requests.length, 1, "one request and no retry behind our back");
   return outcome;
@@ -58,10 +62,10 @@ async function outcomeOf(
 test("IotAnalyticsDestination puts payloads unchanged under ids that stay the same", async (t) => {
   const link = await connect(t);
   if (link === undefined) return;
-  const { server, destination } = link;
+  const { server } = link;
   const bytes = { sequence: 3, ingestTimeMs: 1, data: Buffer.from([0, 0xff, 0x80]) };
   for (let round = 0; round < 2; round += 1) {
-    const outcome = await destination.send(settings, [...records, bytes], context);
+    const outcome: SendOutcome = await link.send([...records, bytes]);
     assert.deepEqual(outcome, { kind: "answered", failed: [], refused: [], error: "" });
   }
   const [first, second] = [server.stored.slice(0, 4), server.stored.slice(4)];
@@ -94,7 +98,7 @@ test("IotAnalyticsDestination sends a full batch of the largest messages that it
     ...{ sequence, data: Buffer.alloc(recordBytesMax, 7) },
   }));
   for (const batch of [small, large]) {
-    const outcome = await link.destination.send(settings, batch, context);
+    const outcome = await link.send(batch);
     assert.deepEqual(outcome, { kind: "answered", failed: [], refused: [], error: "" });
   }
   assert.deepEqual(link.server.refusals, []);

@@ -48,13 +48,15 @@ async function startDevice(t: TestContext, changes: Partial<IotCredentialSetting
   return { server, clock, keyNumber };
 }
 
-async function refusalOf(device: Device): Promise<string> {
+/** Why there are no credentials: nobody accepts us, or, with `isTemporary`, nobody can say. */
+async function refusalOf(device: Device, { isTemporary = false } = {}): Promise<string> {
   const error = await device.keyNumber().then(
     () => assert.fail("there were credentials"),
     (thrown: unknown) => thrown,
   );
   assert.ok(error instanceof Error);
-  assert.equal(error.name, "CredentialsProviderError");
+  const name = isTemporary ? "CredentialsUnavailableError" : "CredentialsProviderError";
+  assert.equal(error.name, name, error.message);
   assert.doesNotMatch(error.message, new RegExp(SECRET_MARK));
   return error.message;
 }
@@ -103,8 +105,11 @@ test("IotCredentials uses what it holds while the provider is away, and not a mo
   }
   // The date of an answer has whole seconds, so that a life may be one shorter or longer.
   device.clock.ms = 15 * MINUTE_MS + 1000;
-  assert.match(await refusalOf(device), /ECONNREFUSED/);
-  assert.match(await refusalOf(device), /^no credentials for role alias edge-export from localhost:\d+: /);
+  assert.match(await refusalOf(device, { isTemporary: true }), /ECONNREFUSED/);
+  assert.match(
+    await refusalOf(device, { isTemporary: true }),
+    /^no credentials for role alias edge-export from localhost:\d+: /,
+  );
   await device.server.listen();
   assert.equal(await device.keyNumber(), 2);
 });
@@ -112,7 +117,10 @@ test("IotCredentials uses what it holds while the provider is away, and not a mo
 test("IotCredentials takes no credentials that have expired", async (t) => {
   const device = await startDevice(t);
   device.server.lifeMs = -1000;
-  assert.match(await refusalOf(device), /the answer holds credentials that have expired/);
+  assert.match(
+    await refusalOf(device, { isTemporary: true }),
+    /the answer holds credentials that have expired/,
+  );
 });
 
 test("IotCredentials picks up a certificate that was exchanged on disk", async (t) => {
@@ -190,9 +198,35 @@ for (const { name, text, expected } of answers) {
   test(`IotCredentials refuses ${name}`, async (t) => {
     const device = await startDevice(t);
     device.server.answer = (_, response) => void response.end(text);
-    assert.match(await refusalOf(device), expected);
+    assert.match(await refusalOf(device, { isTemporary: true }), expected);
   });
 }
+
+test("IotCredentials tells a provider that refuses it from one that cannot answer now", async (t) => {
+  const device = await startDevice(t);
+  const cases = [
+    [400, false],
+    [401, false],
+    [403, false],
+    [404, false],
+    [408, true],
+    [429, true],
+    [500, true],
+    [503, true],
+    [302, true],
+  ] as const;
+  for (const [status, isTemporary] of cases) {
+    device.server.answer = (_, response) => void response.writeHead(status).end('{"message":"no"}');
+    assert.match(await refusalOf(device, { isTemporary }), new RegExp(`status ${status}: no`));
+  }
+});
+
+test("IotCredentials does not wait for an answer that goes over to another protocol", async (t) => {
+  const device = await startDevice(t);
+  device.server.answer = ({ socket }) =>
+    void socket.write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n");
+  assert.match(await refusalOf(device, { isTemporary: true }), /answered 101 for another protocol/);
+});
 
 test("IotCredentials gives up on a provider that cuts the connection", async (t) => {
   const device = await startDevice(t);
@@ -232,6 +266,12 @@ test("a Kinesis client signs with them, asks once, and waits where there are non
   for (const line of signed)
     assert.match(line, new RegExp(`Credential=ASIATEST1/.* ${SECRET_MARK}-token-1$`));
   assert.equal(server.requests.length, 1);
+
+  const away = { ...server.settings, endpoint: "127.0.0.1:1" };
+  const [unanswered] = await send(away);
+  assert.ok(unanswered?.kind === "failed");
+  assert.deepEqual([unanswered.scope, unanswered.pace], ["endpoint", "backoff"]);
+  assert.match(unanswered.error, /^CredentialsUnavailableError: no credentials for role alias edge-export /);
 
   const [refused] = await send({ ...server.settings, roleAlias: "nobody" });
   assert.ok(refused?.kind === "failed");

@@ -6,6 +6,7 @@ import type { AwsModelServer, ModelAnswer, ModelRequest } from "../../support/aw
 import {
   environmentFor,
   KNOWN_ALIAS,
+  sendCounted,
   type SiteWiseEntryInput,
   startSiteWise,
   useEnvironment,
@@ -52,7 +53,7 @@ async function connect(t: TestContext, progressMsMax?: number): Promise<Link | u
   useEnvironment(t, environmentFor(server));
   const destination = await IotSiteWiseDestination.load(progressMsMax === undefined ? {} : { progressMsMax });
   t.after(() => destination.close());
-  return { server, send: (records) => destination.send(settings, records) };
+  return { server, send: (records) => sendCounted(server, () => destination.send(settings, records)) };
 }
 
 const valuesOf = (entries: readonly SiteWiseEntryInput[]): unknown[] =>

@@ -42,6 +42,8 @@ test("classifyS3Error says who waits, and how long", () => {
     [thrown("InternalError", 500), { scope: "endpoint", pace: "backoff", timedOut: false }],
     [thrown("AbortError"), { scope: "endpoint", pace: "backoff", timedOut: true }],
     [thrown("ExpiredToken", 400), { scope: "endpoint", pace: "slow", timedOut: false }],
+    [thrown("RequestExpired", 400), { scope: "endpoint", pace: "slow", timedOut: false }],
+    [thrown("CredentialsUnavailableError"), { scope: "endpoint", pace: "backoff", timedOut: false }],
     [thrown("CredentialsProviderError"), { scope: "endpoint", pace: "slow", timedOut: false }],
     [thrown("Forbidden", 403), { scope: "endpoint", pace: "slow", timedOut: false }],
     [thrown("Unknown", 407), { scope: "endpoint", pace: "slow", timedOut: false }],

@@ -100,6 +100,28 @@ test("S3Destination follows a bucket to its region, once", { timeout }, async (t
 });
 
 test(
+  "S3Destination that wrote a task down tells of no cancellation once it is uploaded",
+  { timeout },
+  async (t) => {
+    const { bench, task } = await setUp(t);
+    bench.settings = { ...s3Settings, statusLevel: StatusLevel.WARN };
+    let refusals = 0;
+    const headers = { "x-amz-bucket-region": "eu-west-3" };
+    const redirect = { kind: "error", status: 301, code: "PermanentRedirect", headers } as const;
+    bench.server.answer = () => (refusals++ === 0 ? redirect : undefined);
+    assert.equal((await bench.run(task)).kind, "answered");
+    assert.equal((await bench.run(task, { sequence: 1 })).kind, "answered");
+    bench.server.answer = () => ({ kind: "error", status: 403, code: "AccessDenied" });
+    assert.equal((await bench.run(task, { sequence: 2 })).kind, "failed");
+    bench.server.answer = () => undefined;
+    assert.equal((await bench.run(task, { sequence: 2 })).kind, "answered");
+    await bench.cancel();
+    assert.equal((await bench.run(task, { sequence: 3 })).kind, "answered");
+    assert.deepEqual(bench.statuses, ["Warning"], "of the denial, and of nothing else");
+  },
+);
+
+test(
   "S3Destination tells what the level lets through, and nothing where nobody asked",
   { timeout },
   async (t) => {

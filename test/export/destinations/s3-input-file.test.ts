@@ -128,3 +128,15 @@ test("InputFile notices that its file was changed, replaced or cut", async (t) =
   linkSync(place, path.join(allowed, "second name"));
   assert.equal(await contentOf(await open(path.join(allowed, "second name"))), "short");
 });
+
+test("InputFile that can no longer be looked at is a file that cannot be read", async (t) => {
+  const { allowed, open } = setUp(t);
+  const file = await open(path.join(allowed, "file"));
+  assert.ok(file instanceof InputFile);
+  await file.close();
+  await assert.rejects(file.isUnchanged(), (error) => {
+    assert.ok(error instanceof InputReadError);
+    assert.match(error.message, /cannot read .*file: /);
+    return true;
+  });
+});
