@@ -8,7 +8,10 @@ export type BenchValues = Readonly<Record<string, string | number | null>>;
 export interface BenchRecord {
   readonly name: string;
   readonly values: BenchValues;
-  /** For a key of `values` that is the median of rounds: each round's figure, in the order in which they were measured. */
+  /**
+   * For a key of `values` that is measured in rounds: each round's figure, in the order in which they were measured. The value is their
+   * median where it is a rate, and of all rounds together where it is a percentile or a cost.
+   */
   readonly rounds?: Readonly<Record<string, readonly number[]>>;
   /** Whole distributions, by what was waited for: `ack`, `push`. */
   readonly latencies?: Readonly<Record<string, LatencySummary>>;

@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import * as v from "valibot";
 import type { BenchRecord } from "./bench.ts";
+import { BenchRefusal } from "./bench-refusal.ts";
 import { repositoryRoot, type BenchEnvironment } from "./environment.ts";
 
 export const RESULT_FORMAT = "millrace-bench-1";
@@ -64,7 +65,7 @@ export function writeResult(filePath: string, result: BenchResult): void {
   renameSync(temporaryPath, filePath);
 }
 
-/** @throws Error that names the file where it is none, or one of another format */
+/** @throws BenchRefusal that names the file where it is none, or one of another format */
 export function readResult(filePath: string): BenchResult {
   const action = `Cannot read the result ${filePath}`;
   let parsed: unknown;
@@ -73,11 +74,11 @@ export function readResult(filePath: string): BenchResult {
     if (text.length > RESULT_BYTES_MAX) throw new Error(`over ${RESULT_BYTES_MAX} bytes`);
     parsed = JSON.parse(text);
   } catch (cause) {
-    throw new Error(`${action}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    throw new BenchRefusal(`${action}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
   }
   const checked = v.safeParse(resultSchema, parsed);
   if (checked.success) return checked.output;
   const [issue] = checked.issues;
   const where = v.getDotPath(issue) ?? "the whole";
-  throw new Error(`${action}: ${where}: ${issue.message}`);
+  throw new BenchRefusal(`${action}: ${where}: ${issue.message}`);
 }

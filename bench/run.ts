@@ -1,8 +1,8 @@
 // `npm run bench -- <name>`: measures, prints a table or JSON lines.
 import { mkdirSync } from "node:fs";
 import path from "node:path";
-import { parseArgs } from "node:util";
 import type { Bench, BenchOptions, BenchRecord } from "./bench.ts";
+import { BenchRefusal } from "./bench-refusal.ts";
 import { BenchUsageError } from "./bench-usage-error.ts";
 import { chooseDataSet, DATA_SET_DEFAULT, seededDataSets } from "./data-set-choice.ts";
 import {
@@ -12,7 +12,8 @@ import {
   type BenchEnvironment,
 } from "./environment.ts";
 import { defaultResultPath, RESULT_FORMAT, writeResult } from "./result-file.ts";
-import { TablePrinter } from "./table-printer.ts";
+import { TABLE_WIDTH, TablePrinter } from "./table-printer.ts";
+import { parseToolArgs } from "./tool/tool-args.ts";
 
 const benches: Readonly<Record<string, { readonly summary: string; load(): Promise<Bench> }>> = {
   ingest: {
@@ -62,9 +63,14 @@ const benches: Readonly<Record<string, { readonly summary: string; load(): Promi
 };
 
 /** What works with results, or runs benches by itself. Each takes the words behind its name. */
-const tools: Readonly<Record<string, { readonly summary: string; load(): Promise<BenchTool> }>> = {};
+const tools: Readonly<Record<string, { readonly summary: string; load(): Promise<BenchTool> }>> = {
+  compare: {
+    summary: "two results, or two sides of several: ratios with intervals, and a verdict",
+    load: async () => (await import("./tool/compare.ts")).compare,
+  },
+};
 
-type BenchTool = (args: readonly string[]) => Promise<void>;
+type BenchTool = (args: readonly string[]) => Promise<void> | void;
 
 function listed(entries: Readonly<Record<string, { readonly summary: string }>>): string {
   return Object.entries(entries)
@@ -77,8 +83,12 @@ const usage = `Usage: npm run bench -- <name> [options]
 Benches:
 ${listed(benches)}
 
-Options:
+With results, and over runs; each has a --help of its own:
+${listed(tools)}
+
+Options of a bench:
   --json            one JSON object a line instead of a table
+  --wide            every figure in the table, however wide it gets
   --case <text>     only cases whose name contains the text
   --seconds <n>     measured time of each case, 0.05 to 3600
   --data-set <what> ${Object.keys(seededDataSets).join(", ")}, or a file whose lines are the messages
@@ -132,28 +142,22 @@ async function runBench(args: readonly string[]): Promise<void> {
     createDataSet: chooseDataSet(dataSet),
   };
   const environment = describeEnvironment({ storeRoot, dataSet, settings: { seconds, ...bench.settings } });
-  await report(bench, options, { environment, json: values.json, outPath: values.out });
+  const { json, wide, out: outPath } = values;
+  await report(bench, options, { environment, json, wide, outPath });
 }
 
 function readArguments(args: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        json: { type: "boolean", default: false },
-        case: { type: "string" },
-        seconds: { type: "string" },
-        "data-set": { type: "string", default: DATA_SET_DEFAULT },
-        out: { type: "string" },
-        store: { type: "string" },
-        profile: { type: "string" },
-        help: { type: "boolean", default: false },
-      },
-    });
-  } catch (error) {
-    throw new BenchUsageError(error instanceof Error ? error.message : String(error));
-  }
+  return parseToolArgs(args, {
+    json: { type: "boolean", default: false },
+    wide: { type: "boolean", default: false },
+    case: { type: "string" },
+    seconds: { type: "string" },
+    "data-set": { type: "string", default: DATA_SET_DEFAULT },
+    out: { type: "string" },
+    store: { type: "string" },
+    profile: { type: "string" },
+    help: { type: "boolean", default: false },
+  });
 }
 
 async function report(
@@ -162,10 +166,12 @@ async function report(
   {
     environment,
     json,
+    wide,
     outPath = defaultResultPath(bench.name, environment),
-  }: { environment: BenchEnvironment; json: boolean; outPath: string | undefined },
+  }: { environment: BenchEnvironment; json: boolean; wide: boolean; outPath: string | undefined },
 ): Promise<void> {
-  const table = new TablePrinter((line) => process.stdout.write(`${line}\n`));
+  const writeLine = (line: string): boolean => process.stdout.write(`${line}\n`);
+  const table = new TablePrinter({ writeLine, width: wide ? Infinity : TABLE_WIDTH });
   if (!json) table.printEnvironment(environment);
   const records: BenchRecord[] = [];
   for await (const record of bench.run(options)) {
@@ -178,6 +184,7 @@ async function report(
   if (records.length === 0) {
     throw new BenchUsageError(`no case of "${bench.name}" contains "${options.caseFilter}"`);
   }
+  if (!json) table.finish();
   if (!json) process.stdout.write(`\nresult: ${path.relative(process.cwd(), outPath)}\n`);
 }
 
@@ -185,7 +192,9 @@ try {
   await main(process.argv.slice(2));
 } catch (error) {
   const isUsage = error instanceof BenchUsageError;
-  process.stderr.write(isUsage ? `bench: ${error.message}\n` : `bench: ${describe(error)}\n`);
+  process.stderr.write(
+    isUsage || error instanceof BenchRefusal ? `bench: ${error.message}\n` : `bench: ${describe(error)}\n`,
+  );
   process.exitCode = isUsage ? 2 : 1;
 }
 

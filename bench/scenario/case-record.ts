@@ -41,11 +41,26 @@ export function caseRecord(
     },
     rounds: {
       messages_per_s: rates.map(Math.round),
+      mib_per_s: mibPerS.map((rate) => roundTo(rate, DIGITS)),
+      ...latencyRounds(waitedFor, slices),
       cpu_s_per_gb: slices.map((slice) => perGb(slice.serverCpuS + slice.driverCpuS, slice.payloadBytes)),
+      engine_cpu_s_per_gb: slices.map((slice) => perGb(slice.serverCpuS, slice.payloadBytes)),
+      driver_cpu_s_per_gb: slices.map((slice) => perGb(slice.driverCpuS, slice.payloadBytes)),
     },
     ...(summary === undefined ? {} : { latencies: { [waitedFor]: summary } }),
     threads: costs.threads,
   };
+}
+
+/** The percentiles of each round by their keys; none where a round waited for nothing. */
+function latencyRounds(waitedFor: string, slices: readonly Slice[]): Record<string, number[]> {
+  const byRound = slices.map(({ latencies }) => Object.entries(latencyValues(waitedFor, latencies)));
+  const rounds: Record<string, number[]> = {};
+  for (const [key, value] of byRound.flat()) {
+    if (value === null) return {};
+    (rounds[key] ??= []).push(value);
+  }
+  return rounds;
 }
 
 /** CPU time and written bytes for what was accepted: of both programs, of each, of each thread. */

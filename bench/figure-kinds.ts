@@ -1,0 +1,143 @@
+/** Which way a figure should go; null where it only describes the load. */
+export type Better = "higher" | "lower" | null;
+
+/** What all figures of one kind have in common. */
+export interface FigureKind {
+  readonly better: Better;
+  /** What is said of a figure that is better than another one, and of one that is worse. */
+  readonly words: readonly [better: string, worse: string];
+  /** For somebody who does not know the project; follows the key. */
+  readonly meaning: string;
+  /** Left out of a table on a terminal. */
+  readonly isDetail?: true;
+}
+
+const speed = ["faster", "slower"] as const;
+const cost = ["less", "more"] as const;
+const other = ["differs", "differs"] as const;
+
+/** Every kind there is, by key: the first that matches holds. A key names its unit at its end. */
+const kinds: readonly (FigureKind & { readonly matches: RegExp })[] = [
+  {
+    matches: /_vs_.*_p\d/,
+    better: "lower",
+    words: speed,
+    meaning: "latency divided by that of what it is measured against, in the same run",
+  },
+  {
+    matches: /(^|_)vs_/,
+    better: "higher",
+    words: speed,
+    meaning: "rate divided by that of what it is measured against, in the same run; 1 is as fast",
+  },
+  {
+    matches: /^(tries_per_s|answered_refusals|messages|sealed_segments|payload_mib|records_per_request)$/,
+    better: null,
+    words: other,
+    meaning: "how much of it there was; says what was measured, not how well",
+  },
+  {
+    matches: /^mib_per_s$/,
+    better: "higher",
+    words: speed,
+    meaning: "payload that went through each second, in MiB; median of the rounds",
+    isDetail: true,
+  },
+  {
+    matches: /_per_s$/,
+    better: "higher",
+    words: speed,
+    meaning: "how many each second; median of the rounds",
+  },
+  {
+    matches: /_(p99_99|max)_[mun]s$/,
+    better: "lower",
+    words: speed,
+    meaning: "far end of the tail of the time from request to answer; few waits decide it, so it is noisy",
+    isDetail: true,
+  },
+  {
+    matches: /(^|_)p\d+(_\d+)?_[mun]s$/,
+    better: "lower",
+    words: speed,
+    meaning: "time from request to answer that so many percent of all did not exceed (p99_9: 99.9 %)",
+  },
+  { matches: /_(s|ms|us|ns)$/, better: "lower", words: speed, meaning: "a time; the unit ends the key" },
+  {
+    matches: /^(engine|driver|endpoint)_cpu_s_per_gb$/,
+    better: "lower",
+    words: cost,
+    meaning: "CPU-seconds of that one process for each GB of payload",
+    isDetail: true,
+  },
+  {
+    matches: /cpu_s_per_gb$/,
+    better: "lower",
+    words: cost,
+    meaning:
+      "CPU-seconds of all threads, kernel included, for each GB of payload; engine and load driver together",
+  },
+  {
+    matches: /cpu_us_per_/,
+    better: "lower",
+    words: cost,
+    meaning: "CPU time of all threads, kernel included, for each one",
+  },
+  {
+    matches: /^written_per_accepted_byte$/,
+    better: "lower",
+    words: cost,
+    meaning: "bytes that the kernel was made to write to storage for each byte of payload",
+    isDetail: true,
+  },
+  {
+    matches: /_per_(accepted|payload)_byte$/,
+    better: "lower",
+    words: cost,
+    meaning: "bytes on disk for each byte of payload; below 1 because blocks are compressed",
+  },
+  {
+    matches: /^write_amplification$/,
+    better: "lower",
+    words: cost,
+    meaning: "bytes written to the file system, rewrites included, for each byte of payload",
+  },
+  {
+    matches: /(^|_)rss_mib$/,
+    better: "lower",
+    words: cost,
+    meaning: "resident memory of the engine's process at its peak, in MiB; the idle case: at its end",
+  },
+  {
+    matches: /_mib$|kib_per_/,
+    better: "lower",
+    words: cost,
+    meaning: "memory, in MiB or KiB as the key says",
+  },
+  {
+    matches: /^checksum$/,
+    better: null,
+    words: other,
+    meaning: "depends on all that was computed: the same on every machine",
+    isDetail: true,
+  },
+];
+
+const unknown: FigureKind = { better: null, words: other, meaning: "no direction is known for it" };
+
+export function figureKind(key: string): FigureKind {
+  return kinds.find(({ matches }) => matches.test(key)) ?? unknown;
+}
+
+/** Whether a figure is a ratio of two of one run, which a change of the machine moves least. */
+export function isRatioKey(key: string): boolean {
+  return /(^|_)vs_/.test(key);
+}
+
+/** A figure as people read it: thousands are set apart, `-` stands for none. */
+export function formatFigure(value: string | number | null): string {
+  if (value === null) return "-";
+  if (typeof value === "string") return value;
+  if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en-US");
+  return String(Number(value.toPrecision(4)));
+}
