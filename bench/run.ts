@@ -40,6 +40,10 @@ const benches: Readonly<Record<string, { readonly summary: string; load(): Promi
     summary: "one Kinesis exporter from a filled stream to a local endpoint, beside the SDK alone",
     load: async () => (await import("./scenario/export.ts")).exportBench,
   },
+  peers: {
+    summary: "the same messages to NATS JetStream and Redis streams, by their C clients",
+    load: async () => (await import("./scenario/peers.ts")).peersBench,
+  },
   python: {
     summary: "the Python client: appends to an engine process and their latency, a subscription",
     load: async () => (await import("./scenario/python.ts")).pythonBench,

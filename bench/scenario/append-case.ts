@@ -258,24 +258,32 @@ async function finish(run: {
   return end;
 }
 
-/** Adds to a slice what server and driver spent on it. */
+/** Adds to a slice what server and driver spent on it; the driver is this process where `driverPid` names no other. */
 export async function measureCosts<T extends object>(
-  { pid }: ServerProcess,
+  { pid }: { readonly pid: number },
   measure: () => Promise<T>,
+  driverPid: number = process.pid,
 ): Promise<T & Omit<CostedSlice, keyof Slice>> {
-  const driverStart = process.cpuUsage();
+  const driverStartS = driverCpuSeconds(driverPid);
   const serverStartS = processCpuSeconds(pid);
   const threadsBefore = threadCpuSeconds(pid);
   const writtenBefore = storageWrittenBytes(pid);
   const slice = await measure();
-  const driver = process.cpuUsage(driverStart);
+  const driverCpuS = driverCpuSeconds(driverPid) - driverStartS;
   const writtenAfter = storageWrittenBytes(pid);
   return {
     ...slice,
     serverCpuS: processCpuSeconds(pid) - serverStartS,
-    driverCpuS: (driver.user + driver.system) / 1e6,
+    driverCpuS,
     threads: threadTimesBetween(threadsBefore, threadCpuSeconds(pid)),
     writtenBytes:
       writtenBefore === undefined || writtenAfter === undefined ? undefined : writtenAfter - writtenBefore,
   };
+}
+
+/** Of this process finer than the system's ticks. */
+function driverCpuSeconds(pid: number): number {
+  if (pid !== process.pid) return processCpuSeconds(pid);
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
 }

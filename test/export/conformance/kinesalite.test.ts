@@ -14,7 +14,7 @@ import { NodeHttpHandler } from "@smithy/node-http-handler";
 import { systemRandom } from "../../../src/core/random.ts";
 import { KinesisDestination } from "../../../src/export/destinations/kinesis.ts";
 import { numbered, useKinesisEndpoint } from "../../support/export-bench.ts";
-import { freePort } from "../../support/free-port.ts";
+import { freePort } from "../../../bench/free-port.ts";
 
 const SHARDS = 3;
 const root = path.join(import.meta.dirname, "..", "..", "..", "..");

@@ -13,7 +13,7 @@ import { NodeHttpHandler } from "@smithy/node-http-handler";
 import { systemRandom } from "../../../src/core/random.ts";
 import { KinesisDestination } from "../../../src/export/destinations/kinesis.ts";
 import { numbered, useKinesisEndpoint } from "../../support/export-bench.ts";
-import { freePort } from "../../support/free-port.ts";
+import { freePort } from "../../../bench/free-port.ts";
 
 const root = path.join(import.meta.dirname, "..", "..", "..", "..");
 const packageDirectory = path.join(root, "node_modules", "kinesis-local");

@@ -1,0 +1,299 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { Persistence } from "../../src/core/stream-definition.ts";
+import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
+import type { DataSet } from "../data-set.ts";
+import { buildDriver, DriverProcess, type DriverName } from "../peers/driver-process.ts";
+import { natsServer, PeerServer, redisServer, versionOf, type PeerServerKind } from "../peers/peer-server.ts";
+import { roundTo } from "../statistics.ts";
+import { engineScript, measureCosts, startAppendCase, type EngineOptions } from "./append-case.ts";
+import { caseRecord, emptyCaseValues, mergedLatencies } from "./case-record.ts";
+import { startProducerCase } from "./producer-case.ts";
+import type { CostedSlice, RunningCase, ScenarioCase } from "./slice.ts";
+import { measureInTurns, messageRate, ratioInTurns, type MeasuredCase } from "./turns.ts";
+
+const KIB = 1024;
+const MESSAGE_COUNT = 32_768;
+const WINDOW = 8192;
+const SINGLES_PER_WRITE = 64;
+const BATCH_BYTES = 64 * KIB;
+/** 2 MiB in batches. */
+const BATCH_WINDOW = 32;
+
+/** What an answer means, in the same words for all: stored but not synced, or synced. */
+type Durability = "answered before the sync" | "answered behind the sync";
+const before: Durability = "answered before the sync";
+const behind: Durability = "answered behind the sync";
+
+interface Sending {
+  readonly name: string;
+  /** 0: one message each, and no frame around it. */
+  readonly packBytes: number;
+  /** 0: each answer is waited for. */
+  readonly window: number;
+}
+const unbatched: Sending = { name: "one message each", packBytes: 0, window: WINDOW };
+const batched: Sending = { name: "64 KiB batches", packBytes: BATCH_BYTES, window: BATCH_WINDOW };
+const awaited: Sending = { name: "one message awaited", packBytes: 0, window: 0 };
+
+interface Peer {
+  readonly name: string;
+  readonly driver: DriverName;
+  /** Undefined where it cannot promise that. */
+  readonly server: (durability: Durability) => PeerServerKind | undefined;
+  readonly program: string;
+  readonly debianPackage: string;
+  readonly cannot: string;
+}
+
+/** Sync before the answer came to JetStream with 2.10 (`sync_interval: always`); Debian has 2.9. */
+const peers: readonly Peer[] = [
+  {
+    name: "NATS JetStream",
+    driver: "nats",
+    server: (durability) => (durability === before ? natsServer : undefined),
+    program: natsServer.program,
+    debianPackage: natsServer.debianPackage,
+    cannot: "syncs by itself every two minutes only, before 2.10",
+  },
+  {
+    name: "Redis streams",
+    driver: "redis",
+    server: (durability) => redisServer(durability === before ? "everysec" : "always"),
+    program: "redis-server",
+    debianPackage: "redis-server",
+    cannot: "",
+  },
+];
+
+interface Group {
+  readonly durability: Durability;
+  readonly sending: Sending;
+}
+const groups: readonly Group[] = [
+  { durability: before, sending: unbatched },
+  { durability: before, sending: batched },
+  { durability: before, sending: awaited },
+  { durability: behind, sending: unbatched },
+  { durability: behind, sending: batched },
+  { durability: behind, sending: awaited },
+];
+
+/** The same messages to Millrace and to others, at the same meaning of an answer, in turns. */
+export const peersBench: Bench = {
+  name: "peers",
+  summary: "the same messages to NATS JetStream and Redis streams, by their C clients",
+  secondsDefault: 5,
+  settings: {
+    data_set_messages: MESSAGE_COUNT,
+    window: WINDOW,
+    batch_bytes: BATCH_BYTES,
+    batch_window: BATCH_WINDOW,
+    nats_server: versionOf(natsServer.program) ?? "not installed",
+    redis_server: versionOf("redis-server") ?? "not installed",
+  },
+  run: runPeers,
+};
+
+async function* runPeers(options: BenchOptions): AsyncGenerator<BenchRecord> {
+  const { caseFilter, seconds, storeRoot } = options;
+  const dataSet = options.createDataSet(MESSAGE_COUNT);
+  const directory = mkdtempSync(path.join(storeRoot, "millrace-bench-messages-"));
+  try {
+    const messagesPath = path.join(directory, "messages");
+    writeMessages(messagesPath, dataSet);
+    const there = peers.filter(({ program }) => versionOf(program) !== undefined);
+    for (const { name, program, debianPackage } of peers.filter((peer) => !there.includes(peer))) {
+      const note = `not measured: ${program} is not installed (Debian: ${debianPackage})`;
+      if (name.includes(caseFilter) || caseFilter === "")
+        yield { name, values: { ...emptyCaseValues, note } };
+    }
+    for (const group of groups) {
+      const label = `${group.sending.name}, ${group.durability}`;
+      if (!label.includes(caseFilter)) continue;
+      const measured: MeasuredCase[] = [];
+      const cases = groupCases(group, { label, options, dataSet, messagesPath, there });
+      for await (const one of measureInTurns(cases, seconds)) {
+        measured.push(one);
+        yield caseRecord(one.name, one.slices, { end: one.end });
+      }
+      for (const { name, cannot } of there.filter((peer) => peer.server(group.durability) === undefined))
+        yield { name: `${name}, ${label}`, values: { ...emptyCaseValues, note: `not possible: ${cannot}` } };
+      yield* comparisons(measured, label);
+    }
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+const MILLRACE = "Millrace";
+
+function groupCases(
+  { durability, sending }: Group,
+  context: {
+    readonly label: string;
+    readonly options: BenchOptions;
+    readonly dataSet: DataSet;
+    readonly messagesPath: string;
+    readonly there: readonly Peer[];
+  },
+): ScenarioCase[] {
+  const { label, options, dataSet, messagesPath, there } = context;
+  const { storeRoot, profileDirectory } = options;
+  const nodeArgs = profileDirectory === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDirectory}`];
+  const engine: EngineOptions = { engineScript, storeRoot, nodeArgs };
+  const flushOnWrite = durability === behind;
+  const cases: ScenarioCase[] = [
+    {
+      name: `${MILLRACE}, ${label}`,
+      start: async () =>
+        startAppendCase({
+          ...engine,
+          dataSet,
+          persistence: Persistence.File,
+          flushOnWrite,
+          batchBytes: sending.packBytes > 0 ? sending.packBytes : undefined,
+          framesInFlightMax: Math.max(sending.window, 1),
+          framesPerWrite: sending === unbatched ? SINGLES_PER_WRITE : 1,
+          by: "ready bytes",
+        }),
+    },
+  ];
+  if (sending === batched && durability === before) {
+    cases.push({
+      name: `${MILLRACE} by its client's producer(), ${label}`,
+      start: async () => startProducerCase({ ...engine, dataSet, batchBytes: BATCH_BYTES }),
+    });
+  }
+  for (const { name, driver, server } of there) {
+    const kind = server(durability);
+    if (kind === undefined) continue;
+    cases.push({
+      name: `${name}, ${label}`,
+      start: async () => startPeerCase({ kind, driver, storeRoot, messagesPath, sending, dataSet }),
+    });
+  }
+  return cases;
+}
+
+async function startPeerCase(options: {
+  readonly kind: PeerServerKind;
+  readonly driver: DriverName;
+  readonly storeRoot: string;
+  readonly messagesPath: string;
+  readonly sending: Sending;
+  readonly dataSet: DataSet;
+}): Promise<RunningCase> {
+  const { kind, messagesPath, sending, dataSet } = options;
+  const program = buildDriver(options.driver);
+  const server = await PeerServer.start(kind, options.storeRoot);
+  try {
+    const target = options.driver === "nats" ? `nats://127.0.0.1:${server.port}` : `127.0.0.1:${server.port}`;
+    const { packBytes, window } = sending;
+    const driver = await DriverProcess.start(program, { target, messagesPath, packBytes, window });
+    let messageCount = 0;
+    return {
+      measure: async (seconds) => {
+        const slice = await measureCosts(server, async () => driver.run(seconds), driver.pid);
+        messageCount += slice.messageCount;
+        return slice;
+      },
+      finish: async () => {
+        const end = { rssMib: server.residentPeakMib(), bytesPerAcceptedByte: null };
+        checkStored(await driver.end(), { messageCount, sending, dataSet });
+        await server.stop();
+        return end;
+      },
+      abandon: async () => {
+        await driver.kill();
+        await server.stop();
+      },
+    };
+  } catch (error) {
+    await server.stop();
+    throw error;
+  }
+}
+
+/** A peer that answers what it does not store would win. */
+function checkStored(
+  storedPayloads: number,
+  options: { readonly messageCount: number; readonly sending: Sending; readonly dataSet: DataSet },
+): void {
+  const { messageCount, sending, dataSet } = options;
+  const expected =
+    sending.packBytes === 0
+      ? messageCount
+      : packedPayloadCount(dataSet.messages, messageCount, sending.packBytes);
+  if (storedPayloads !== expected) {
+    throw new Error(`the peer stored ${storedPayloads} payloads of ${expected} that it answered`);
+  }
+}
+
+/** In how many payloads a driver packs the first `messageCount` messages, going through the data set again and again. */
+export function packedPayloadCount(
+  messages: readonly Uint8Array[],
+  messageCount: number,
+  packBytes: number,
+): number {
+  let payloads = 0;
+  let room = 0;
+  for (let index = 0; index < messageCount; index++) {
+    const at = index % messages.length;
+    const bytes = LENGTH_BYTES + messages[at]!.length;
+    if (at === 0 || bytes > room) {
+      payloads += 1;
+      room = packBytes;
+    }
+    room -= bytes;
+  }
+  return payloads;
+}
+
+const LENGTH_BYTES = 4;
+
+function writeMessages(filePath: string, { messages, payloadBytes }: DataSet): void {
+  const bytes = Buffer.alloc(payloadBytes + messages.length * LENGTH_BYTES);
+  let at = 0;
+  for (const message of messages) {
+    at = bytes.writeUInt32LE(message.length, at);
+    bytes.set(message, at);
+    at += message.length;
+  }
+  writeFileSync(filePath, bytes);
+}
+
+/** Millrace beside each peer of a group, in what it is better and in what worse. */
+function* comparisons(measured: readonly MeasuredCase[], label: string): Generator<BenchRecord> {
+  const own = measured.find(({ name }) => name === `${MILLRACE}, ${label}`);
+  if (own === undefined) return;
+  for (const peer of measured.filter(({ name }) => !name.startsWith(MILLRACE))) {
+    const ratio = (of: (slice: CostedSlice) => number): number => ratioInTurns(own.slices, peer.slices, of);
+    const cpu = (cost: "serverCpuS" | "driverCpuS") => (slice: CostedSlice) =>
+      slice[cost] / slice.payloadBytes;
+    const p50 = (one: MeasuredCase): number | undefined => mergedLatencies(one.slices).percentile(50);
+    const [ownP50, peerP50] = [p50(own), p50(peer)];
+    const ratios = {
+      rate_vs_peer: ratio(messageRate),
+      server_cpu_vs_peer: ratio(cpu("serverCpuS")),
+      driver_cpu_vs_peer: ratio(cpu("driverCpuS")),
+      written_vs_peer: ratio(({ writtenBytes, payloadBytes }) => (writtenBytes ?? NaN) / payloadBytes),
+      rss_vs_peer: roundTo(own.end.rssMib / peer.end.rssMib, 3),
+      ack_p50_vs_peer: ownP50 === undefined || peerP50 === undefined ? null : roundTo(ownP50 / peerP50, 3),
+    };
+    const finite = Object.entries(ratios).map(
+      ([key, value]) => [key, isFigure(value) ? value : null] as const,
+    );
+    const worse = finite.filter(
+      ([key, value]) => value !== null && (key === "rate_vs_peer" ? value < 1 : value > 1),
+    );
+    const behindIn = worse.map(([key]) => key.replace("_vs_peer", "").replaceAll("_", " ")).join(", ");
+    const values = { ...Object.fromEntries(finite), behind_in: behindIn || "nothing" };
+    yield { name: `${MILLRACE} / ${peer.name}`, values };
+  }
+}
+
+/** No peer's driver may be so idle that the system's ticks see none of it. */
+function isFigure(value: number | null): value is number {
+  return value !== null && Number.isFinite(value);
+}
