@@ -53,3 +53,8 @@ export class CursorFileKnowledge {
     this.#unsyncedSinceMs = nowMs;
   }
 }
+
+/** Messages below are settled, or are to be skipped. */
+export function passedBy({ position, startSequence }: Passed): number {
+  return Math.max(position, startSequence);
+}

@@ -5,7 +5,6 @@ import { EXPORT_POOL_THREADS_MAX, EXPORT_THREADS_DEFAULT } from "../core/limits.
 import { systemTimers, type Timers } from "../core/timers.ts";
 import type { ExportStatus } from "../core/stream-definition.ts";
 import { EventName } from "../observe/events.ts";
-import type { CursorPlace } from "./cursor-file.ts";
 import type { CursorRecord } from "./cursor-layout.ts";
 import { CancelKeeper } from "./cancel-keeper.ts";
 import { CursorKeeper } from "./cursor-keeper.ts";
@@ -22,7 +21,8 @@ import { beginAnew } from "./exporter-beginning.ts";
 import { exporterSettingsOf, type ExporterSettings } from "./exporter-settings.ts";
 import type { ExportProgress } from "./live-account.ts";
 import { segmentsFrom } from "./memory-segments.ts";
-import { newSource, noteProgress, type ExportSource, type SourceState } from "./export-source.ts";
+import type { ExportSource, SourceState } from "./export-source.ts";
+import { durablePositionOf, newSource, noteProgress, statesOf } from "./export-source.ts";
 import { NoticeKeeper } from "./notice-keeper.ts";
 import { logMapped, logOutcome } from "./outcome-log.ts";
 import { Redrives } from "./redrives.ts";
@@ -74,7 +74,7 @@ export class ExportManager {
       sourceOf: (streamId) => this.#sources.get(streamId),
       readCursor: (place) => this.#keeper.read(place),
       onAdded: (exporter) => this.#exporters.set(exporter.key, exporter),
-      onRemoved: (exporter) => this.#remove(exporter),
+      onRemoved: (exporter) => this.#ended([this.#remove(exporter)], exporter.stream.streamId),
       onStarted: () => this.#queueWake(),
     });
   }
@@ -116,7 +116,7 @@ export class ExportManager {
       return kept;
     });
     const removed = [...before.values()];
-    const places = removed.map((exporter) => this.#remove(exporter));
+    const places = removed.map((exporter) => this.#remove(exporter).place);
     const released = this.#cancels.removed(removed, this.#batches.ofStream(streamId));
     if (!source.stream.isMemory) this.#keeper.forget(places, released);
     this.redrives.follow(streamId);
@@ -127,11 +127,16 @@ export class ExportManager {
   async removeStream(streamId: string): Promise<void> {
     const source = this.#source(streamId);
     for (const exporter of source.exporters) this.#remove(exporter);
-    this.redrives.forget(streamId);
+    const redriven = this.redrives.forget(streamId);
     this.#sources.delete(streamId);
-    await this.#cancels.removed(source.exporters, this.#batches.ofStream(streamId));
-    await this.#keeper.settled();
+    await Promise.all([redriven, this.#ended(source.exporters, streamId)]);
     this.#queueWake();
+  }
+
+  /** Resolves when no task has anything of exporters that were removed, and nothing of theirs is under way. */
+  async #ended(removed: readonly Exporter[], streamId: string): Promise<void> {
+    await this.#cancels.removed(removed, this.#batches.ofStream(streamId));
+    await this.#keeper.settled();
   }
 
   /** Exporters may read messages from the oldest up to, not including, the synced end. */
@@ -148,18 +153,14 @@ export class ExportManager {
 
   /** How the stream's exporters stand, in the order of the definition. */
   states(streamId: string): ExporterState[] {
-    return this.#statesOf(this.#source(streamId), this.#plan(this.#nowMs()));
+    return statesOf(this.#source(streamId), this.#plan(this.#nowMs()), this.#now());
   }
 
   /** As `states`, of all streams by their ids. */
   allStates(): Map<string, ExporterState[]> {
     const plan = this.#plan(this.#nowMs());
-    return new Map([...this.#sources].map(([streamId, source]) => [streamId, this.#statesOf(source, plan)]));
-  }
-
-  #statesOf({ exporters, arrivals }: SourceState, { held }: Schedule): ExporterState[] {
-    const now = { nowMs: this.#nowMs(), wallMs: this.#wallMs(), arrivals };
-    return exporters.map((exporter) => exporter.state(held.get(exporter.key), now));
+    const now = this.#now();
+    return new Map([...this.#sources].map(([streamId, source]) => [streamId, statesOf(source, plan, now)]));
   }
 
   /**
@@ -180,13 +181,13 @@ export class ExportManager {
 
   /** The accounts of the stream's exporters, in the order of the definition. */
   ledgers(streamId: string): ExporterLedger[] {
-    const wallMs = this.#wallMs();
+    const { wallMs } = this.#now();
     return this.#source(streamId).exporters.map((exporter) => exporter.ledger(wallMs));
   }
 
   /** The account of every exporter. */
   snapshot(): ExporterLedger[] {
-    const wallMs = this.#wallMs();
+    const { wallMs } = this.#now();
     return [...this.#exporters.values()]
       .filter(({ settings }) => settings.isRedrive !== true)
       .map((exporter) => exporter.ledger(wallMs));
@@ -199,8 +200,7 @@ export class ExportManager {
 
   /** Below it no enabled exporter of the stream needs a message again, whatever happens; undefined where there is none. */
   durablePosition(streamId: string): number | undefined {
-    const enabled = this.#source(streamId).exporters.filter(({ settings }) => !settings.disabled);
-    return enabled.length === 0 ? undefined : Math.min(...enabled.map((one) => one.durablePosition));
+    return durablePositionOf(this.#source(streamId));
   }
 
   /** Resolves when every message that exporters were told of is settled, but for those disabled. */
@@ -241,12 +241,12 @@ export class ExportManager {
     return exporter;
   }
 
-  #remove(exporter: Exporter): CursorPlace {
+  #remove(exporter: Exporter): Exporter {
     exporter.isRemoved = true;
     this.#exporters.delete(exporter.key);
     this.#turns.forget(exporter);
     this.#stuck.forget(exporter.key);
-    return exporter.place;
+    return exporter;
   }
 
   /** Several events of one turn of the event loop are looked at once. */
@@ -329,8 +329,7 @@ export class ExportManager {
   #taskStart({ stream, nextSequence }: Exporter): TaskStart {
     const files = this.#source(stream.streamId).memory?.();
     return {
-      nowMs: this.#nowMs(),
-      wallMs: this.#wallMs(),
+      ...this.#now(),
       kbitPerSecondMax: this.#turns.kbitPerSecondMax,
       memory: files && segmentsFrom(files, nextSequence),
     };
@@ -373,7 +372,7 @@ export class ExportManager {
   }
 
   #taskEnd(): TaskEnd {
-    return { nowMs: this.#nowMs(), wallMs: this.#wallMs(), random: this.#options.random };
+    return { ...this.#now(), random: this.#options.random };
   }
 
   #isIdle(): boolean {
@@ -389,8 +388,8 @@ export class ExportManager {
     return source;
   }
 
-  #wallMs(): number {
-    return wallMs(this.#options.clock);
+  #now(): { readonly nowMs: number; readonly wallMs: number } {
+    return { nowMs: this.#nowMs(), wallMs: wallMs(this.#options.clock) };
   }
 
   #nowMs(): number {

@@ -6,7 +6,9 @@ import type { SharedFile } from "../log/shared-memory-storage.ts";
 import { ArrivalMarks } from "./arrival-marks.ts";
 import type { ExportedStream } from "./exported-stream.ts";
 import type { Exporter } from "./exporter.ts";
+import type { ExporterState } from "./exporter-state.ts";
 import type { ExportProgress } from "./live-account.ts";
+import type { Schedule } from "./scheduler.ts";
 
 /** A stream that exporters may read. */
 export interface ExportSource {
@@ -55,4 +57,19 @@ export function noteProgress(source: SourceState, progress: ExportProgress, nowM
   for (const exporter of exporters) exporter.noteProgress();
   if (source.arrivals === undefined) source.arrivals = new ArrivalMarks(syncedEndSequence);
   else source.arrivals.add(syncedEndSequence, nowMs);
+}
+
+/** Below it no enabled exporter of the stream needs a message again, whatever happens; undefined where there is none. */
+export function durablePositionOf({ exporters }: SourceState): number | undefined {
+  const enabled = exporters.filter(({ settings }) => !settings.disabled);
+  return enabled.length === 0 ? undefined : Math.min(...enabled.map((one) => one.durablePosition));
+}
+
+/** How the stream's exporters stand, in the order of the definition. */
+export function statesOf(
+  { exporters, arrivals }: SourceState,
+  { held }: Schedule,
+  now: { readonly nowMs: number; readonly wallMs: number },
+): ExporterState[] {
+  return exporters.map((exporter) => exporter.state(held.get(exporter.key), { ...now, arrivals }));
 }

@@ -6,20 +6,20 @@ import { type Allowance, bytesPerMsOf, TokenBucket } from "./token-bucket.ts";
 
 const noRequests: RequestBytes = { bodyBytes: 0, payloadBytes: 0, countedBytes: 0 };
 
-/** What one exporter sends: how much of late, how much its next batch will take, and its own bandwidth cap. */
-export class ExporterTraffic {
+/** An exporter's own bandwidth cap; what is sent again of its set-aside messages goes by the same one. */
+export class ExporterCap {
   #kbitPerSecondMax: number | undefined;
   /** Its requests have no bodies: no cap holds it back. */
   #isLocal = false;
   #bucket: TokenBucket | undefined;
-  /** What the batch that is out was taken from: the cap may be another one when it ends. */
-  #charged: TokenBucket | undefined;
-  /** As its last batch had them: a destination may encode what it sends, and records have an overhead. */
-  #bodyPerCounted = 1;
-  #countedPerPayload = 1;
-  #fallbackMessages = 0;
-  #messages: RateMeter | undefined;
-  #payloadBytes: RateMeter | undefined;
+
+  get kbitPerSecondMax(): number | undefined {
+    return this.#kbitPerSecondMax;
+  }
+
+  get isLocal(): boolean {
+    return this.#isLocal;
+  }
 
   configure({
     kbitPerSecondMax,
@@ -31,9 +31,32 @@ export class ExporterTraffic {
     this.#bucket = undefined;
   }
 
+  /** Undefined without a cap. */
+  bucketAt(nowMs: number): TokenBucket | undefined {
+    if (this.#kbitPerSecondMax === undefined) return undefined;
+    return (this.#bucket ??= new TokenBucket({ kbitPerSecond: this.#kbitPerSecondMax, nowMs }));
+  }
+}
+
+/** What one exporter sends: how much of late, how much its next batch will take, and its own bandwidth cap. */
+export class ExporterTraffic {
+  readonly #cap: ExporterCap;
+  /** What the batch that is out was taken from: the cap may be another one when it ends. */
+  #charged: TokenBucket | undefined;
+  /** As its last batch had them: a destination may encode what it sends, and records have an overhead. */
+  #bodyPerCounted = 1;
+  #countedPerPayload = 1;
+  #fallbackMessages = 0;
+  #messages: RateMeter | undefined;
+  #payloadBytes: RateMeter | undefined;
+
+  constructor(cap: ExporterCap) {
+    this.#cap = cap;
+  }
+
   /** Of its own cap; undefined without one. */
   allowance(nowMs: number): Allowance | undefined {
-    return this.#bucketAt(nowMs)?.allowance(nowMs);
+    return this.#cap.bucketAt(nowMs)?.allowance(nowMs);
   }
 
   /** What payload costs with its overhead. */
@@ -43,7 +66,7 @@ export class ExporterTraffic {
 
   /** What the request bodies of a batch will take that counts so much payload and overhead. At least 1, if there are any. */
   bodyBytesOf(countedBytes: number): number {
-    if (this.#isLocal) return 0;
+    if (this.#cap.isLocal) return 0;
     return Math.max(1, countedBytes * this.#bodyPerCounted);
   }
 
@@ -52,14 +75,14 @@ export class ExporterTraffic {
    * about a second.
    */
   requestBytesMax(kbitPerSecondMax: number | undefined, inFlightMax: number): number {
-    const kbitPerSecond = Math.min(kbitPerSecondMax ?? Infinity, this.#kbitPerSecondMax ?? Infinity);
-    if (this.#isLocal || !Number.isFinite(kbitPerSecond)) return EXPORT_REQUEST_BYTES_MAX;
+    const kbitPerSecond = Math.min(kbitPerSecondMax ?? Infinity, this.#cap.kbitPerSecondMax ?? Infinity);
+    if (this.#cap.isLocal || !Number.isFinite(kbitPerSecond)) return EXPORT_REQUEST_BYTES_MAX;
     const bodyBytes = bytesPerMsOf(kbitPerSecond) * EXPORT_CAP_BATCH_MS;
     return Math.max(1, Math.floor(bodyBytes / this.#bodyPerCounted / inFlightMax));
   }
 
   begin(expectedBytes: number, nowMs: number): void {
-    this.#charged = this.#bucketAt(nowMs);
+    this.#charged = this.#cap.bucketAt(nowMs);
     this.#charged?.take(expectedBytes, nowMs);
   }
 
@@ -90,10 +113,5 @@ export class ExporterTraffic {
       messagesPerSecond: this.#messages?.perSecond(nowMs) ?? 0,
       bytesPerSecond: this.#payloadBytes?.perSecond(nowMs) ?? 0,
     };
-  }
-
-  #bucketAt(nowMs: number): TokenBucket | undefined {
-    if (this.#kbitPerSecondMax === undefined) return undefined;
-    return (this.#bucket ??= new TokenBucket({ kbitPerSecond: this.#kbitPerSecondMax, nowMs }));
   }
 }

@@ -6,7 +6,7 @@ import type { Slot } from "../log/slot-file.ts";
 import type { ArrivalMarks } from "./arrival-marks.ts";
 import type { CursorPlace } from "./cursor-file.ts";
 import { errorOf, pacedOutcome } from "./batch-error.ts";
-import { CursorFileKnowledge } from "./cursor-file-knowledge.ts";
+import { CursorFileKnowledge, passedBy } from "./cursor-file-knowledge.ts";
 import { newCursor, type CursorRecord } from "./cursor-layout.ts";
 import { isOpen, nextGroup, type PendingBatch } from "./delivery.ts";
 import type { ExportedStream } from "./exported-stream.ts";
@@ -15,7 +15,7 @@ import type { Flight, FlightStart, TaskEnd, TaskStart, ViewOptions } from "./exp
 import type { ExporterLedger } from "./exporter-ledger.ts";
 import { ExporterPace } from "./exporter-pace.ts";
 import { activityOf, type ExporterState, pendingAgeMs, type StateTime } from "./exporter-state.ts";
-import { ExporterTraffic } from "./exporter-traffic.ts";
+import { ExporterCap, ExporterTraffic } from "./exporter-traffic.ts";
 import type { ExporterSettings } from "./exporter-settings.ts";
 import { liveAccount } from "./live-account.ts";
 import type { Held, SchedulerExporter } from "./scheduler.ts";
@@ -34,7 +34,8 @@ export class Exporter {
   #lastAttemptTimeMs: number;
   #lastStartMs = -Infinity;
   readonly #pace = new ExporterPace();
-  readonly #traffic = new ExporterTraffic();
+  readonly cap: ExporterCap;
+  readonly #traffic: ExporterTraffic;
   #lastError: ExporterState["lastError"];
   /** The configuration was given another start, and the cursor has not followed. */
   #isMoveDue: boolean;
@@ -49,12 +50,19 @@ export class Exporter {
   isUnderWay = false;
   isRemoved = false;
 
-  /** `stored` is the cursor that was found on disk. */
-  constructor(stream: ExportedStream, settings: ExporterSettings, stored: CursorRecord | undefined) {
+  /** `stored` is the cursor that was found on disk; `cap` is another exporter's where they share it. */
+  constructor(
+    stream: ExportedStream,
+    settings: ExporterSettings,
+    stored: CursorRecord | undefined,
+    cap = new ExporterCap(),
+  ) {
     this.stream = stream;
     this.key = `${stream.streamId}/${settings.exporterId}`;
     this.#settings = settings;
-    this.#traffic.configure(settings);
+    this.cap = cap;
+    this.#traffic = new ExporterTraffic(cap);
+    cap.configure(settings);
     this.#cursor = stored ?? newCursor(settings.startSequence);
     this.#isMoveDue = this.#cursor.startSequence !== settings.startSequence;
     this.#file = new CursorFileKnowledge(this.#cursor, { isStored: stored !== undefined });
@@ -100,7 +108,7 @@ export class Exporter {
       this.#isMoveDue = true;
       this.#moveCount += 1;
     }
-    this.#traffic.configure(settings);
+    this.cap.configure(settings);
     this.#settings = settings;
   }
 
@@ -386,9 +394,4 @@ export class Exporter {
       inFlight: this.inFlight,
     };
   }
-}
-
-/** Messages below are settled, or are to be skipped. */
-function passedBy({ position, startSequence }: Pick<CursorRecord, "position" | "startSequence">): number {
-  return Math.max(position, startSequence);
 }

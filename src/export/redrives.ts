@@ -31,15 +31,18 @@ export interface RedriveState {
 interface RedrivesOptions {
   readonly sourceOf: (streamId: string) => SourceState | undefined;
   readonly readCursor: (place: CursorPlace) => CursorRecord | undefined;
-  /** The exporter may be given tasks from now on, or no more. */
+  /** The exporter may be given tasks from now on. */
   readonly onAdded: (exporter: Exporter) => void;
-  readonly onRemoved: (exporter: Exporter) => void;
+  /** Or no more. Resolves when no task has anything of it. */
+  readonly onRemoved: (exporter: Exporter) => Promise<void>;
   /** There is more to send. */
   readonly onStarted: () => void;
 }
 
-/** What an engine asks of them. */
+/** What an engine asks of them. All but `states` want both streams to be there, and the exporter. */
 export interface RedriveOwner {
+  /** Whether tasks of a redrive that has ended are still out: the cursor is theirs. */
+  isEnding(target: RedriveTarget): boolean;
   /** Where in the companion stream the next command begins. */
   position(target: RedriveTarget): number;
   /** The kind of destination that it goes to. */
@@ -74,9 +77,15 @@ export function isRedriveId(exporterId: string): boolean {
 export class Redrives implements RedriveOwner {
   readonly #options: RedrivesOptions;
   readonly #redrives = new Map<string, Redrive>();
+  /** Those that have ended, while a task may have their cursor. */
+  readonly #ending = new Map<string, Promise<void>>();
 
   constructor(options: RedrivesOptions) {
     this.#options = options;
+  }
+
+  isEnding(target: RedriveTarget): boolean {
+    return this.#ending.has(keyOf(target));
   }
 
   position(target: RedriveTarget): number {
@@ -129,31 +138,37 @@ export class Redrives implements RedriveOwner {
   follow(sourceId: string): void {
     for (const [key, redrive] of this.#redrives) {
       if (redrive.sourceId !== sourceId) continue;
-      const settings = this.#settingsOf(redrive);
+      const of = this.#exporterOf(redrive);
+      const settings = of && settingsOf(of);
       if (settings?.exporterId === redrive.exporter.settings.exporterId) redrive.exporter.configure(settings);
       else this.#end(key, redrive);
     }
   }
 
-  /** A stream is removed: what is sent again of it, or from it, ends. */
-  forget(streamId: string): void {
+  /** A stream is removed: what is sent again of it, or from it, ends. Resolves when no task has anything in its directory. */
+  async forget(streamId: string): Promise<void> {
     for (const [key, redrive] of this.#redrives) {
       if (redrive.sourceId === streamId || redrive.companionId === streamId) this.#end(key, redrive);
     }
+    const isInside = ([key]: [string, Promise<void>]): boolean => key.startsWith(`${streamId}/`);
+    await Promise.all([...this.#ending].filter(isInside).map(([, ended]) => ended));
   }
 
   #end(key: string, { exporter }: Redrive): void {
     this.#redrives.delete(key);
-    this.#options.onRemoved(exporter);
+    const ended = this.#options.onRemoved(exporter).finally(() => this.#ending.delete(key));
+    this.#ending.set(key, ended);
   }
 
   #redriveOf(target: RedriveTarget): Redrive {
-    const key = `${target.companionId}/${target.identifier}`;
+    const key = keyOf(target);
     const known = this.#redrives.get(key);
     if (known !== undefined) return known;
+    assert(!this.#ending.has(key), `the cursor of redrive ${key} is another one's`);
     const { companionId, sourceId } = target;
     const [companion, source] = [companionId, sourceId].map((id) => this.#options.sourceOf(id));
-    const settings = this.#settingsOf(target);
+    const of = this.#exporterOf(target);
+    const settings = of && settingsOf(of);
     assert(companion !== undefined && source !== undefined && settings !== undefined, `redrive of ${key}`);
     const { directory, drops, oldest, next } = companion.stream;
     // Destinations see the stream that the messages came from.
@@ -163,22 +178,34 @@ export class Redrives implements RedriveOwner {
     };
     const { exporterId } = settings;
     const stored = this.#options.readCursor({ streamDirectory: directory, exporterId });
-    const exporter = new Exporter(stream, settings, stored);
+    const exporter = new Exporter(stream, settings, stored, of?.cap);
     const redrive = { ...target, exporter, startedWith: totalsOf(exporter), isAsked: false };
     this.#redrives.set(key, redrive);
     this.#options.onAdded(exporter);
     return redrive;
   }
 
-  /** Those of the exporter, but from the beginning on, and at once. */
-  #settingsOf({ sourceId, identifier }: RedriveTarget): ExporterSettings | undefined {
+  #exporterOf({ sourceId, identifier }: RedriveTarget): Exporter | undefined {
     const source = this.#options.sourceOf(sourceId);
-    const exporter = source?.exporters.find(({ settings }) => settings.identifier === identifier);
-    if (exporter === undefined) return undefined;
-    const { settings } = exporter;
-    const exporterId = `${settings.exporterId}${ID_SUFFIX}`;
-    return { ...settings, exporterId, isRedrive: true, startSequence: 0, batchIntervalMs: 0 };
+    return source?.exporters.find(({ settings }) => settings.identifier === identifier);
   }
+}
+
+function keyOf({ companionId, identifier }: RedriveTarget): string {
+  return `${companionId}/${identifier}`;
+}
+
+/** Those of the exporter, but from the beginning on, at once, and without a share of its own. */
+function settingsOf({ settings }: Exporter): ExporterSettings {
+  const exporterId = `${settings.exporterId}${ID_SUFFIX}`;
+  const ofRedrive = {
+    exporterId,
+    isRedrive: true,
+    startSequence: 0,
+    batchIntervalMs: 0,
+    minSharePercent: 0,
+  } as const;
+  return { ...settings, ...ofRedrive };
 }
 
 function totalsOf(exporter: Exporter): Redrive["startedWith"] {

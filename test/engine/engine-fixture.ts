@@ -212,7 +212,13 @@ export async function startTestEngine(
       ledgers: () => [],
       states: () => [],
       retry: () => [],
-      redrives: { position: () => 0, kindOf: () => "", start: () => undefined, states: () => [] },
+      redrives: {
+        isEnding: () => false,
+        position: () => 0,
+        kindOf: () => "",
+        start: () => undefined,
+        states: () => [],
+      },
     },
     exportedEnd: () => STREAM_START,
   });

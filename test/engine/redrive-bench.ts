@@ -10,7 +10,10 @@ import {
   type StreamOptionsChange,
   streamOptionsDefault,
 } from "../../src/core/stream-options.ts";
+import type { ClientState } from "../../src/engine/client-state.ts";
 import { Engine } from "../../src/engine/engine.ts";
+import type { EngineContext } from "../../src/engine/engine-context.ts";
+import { handleDeleteMessageStream } from "../../src/engine/handlers/delete-message-stream.ts";
 import { appendInternally } from "../../src/engine/internal-append.ts";
 import { readInternally } from "../../src/engine/internal-read.ts";
 import { changeStream } from "../../src/engine/stream-change.ts";
@@ -22,6 +25,7 @@ import { addsUp } from "../../src/export/live-account.ts";
 import { decodeEntry, type SetAsideEntry } from "../../src/export/set-aside-entry.ts";
 import { fileStorage } from "../../src/log/file-storage.ts";
 import { silentLogger } from "../../src/observe/logger.ts";
+import type { StreamProxy } from "../../src/stream/stream-proxy.ts";
 import { makeStoreRoot, openStoreDirectory } from "../../src/stream/store-directory.ts";
 import { temporaryDirectory } from "../support/engine-process.ts";
 import { useKinesisEndpoint } from "../support/export-bench.ts";
@@ -126,6 +130,38 @@ export class RedriveBench {
       definition: { ...definition, exportDefinition: { ...emptyExportDefinition, kinesis } },
       options,
     }));
+  }
+
+  /** As a client's request would. */
+  async delete(name: string): Promise<void> {
+    const client = { session: { send: () => undefined } } as unknown as ClientState;
+    await handleDeleteMessageStream(this.engine, client, { requestId: "r", name });
+  }
+
+  /** The engine, with reads that wait until `release` is called. */
+  withHeldReads(): {
+    readonly engine: EngineContext;
+    readonly held: Promise<void>;
+    readonly release: () => void;
+  } {
+    const { engine } = this;
+    let release: () => void = () => undefined;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    let tell: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => (tell = resolve));
+    const proxy = (index: number): Pick<StreamProxy, "assertRoom" | "read"> => {
+      const real = engine.workers.proxy(index);
+      return {
+        assertRoom: () => real.assertRoom(),
+        read: (...args) => {
+          tell();
+          void released.then(() => real.read(...args));
+          return 0;
+        },
+      };
+    };
+    const holding = Object.create(engine, { workers: { value: { proxy } } }) as EngineContext;
+    return { engine: holding, held, release };
   }
 
   async append(name: string, ...payloads: string[]): Promise<void> {

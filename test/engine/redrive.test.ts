@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout as after } from "node:timers/promises";
+import { asMillraceError, type MillraceError } from "../../src/core/errors.ts";
 import { redriveSetAside } from "../../src/engine/redrive.ts";
 import { RedriveBench } from "./redrive-bench.ts";
 
@@ -141,4 +143,98 @@ test("redriveSetAside keeps to the exporter that it is for, and says what it can
   await redriveSetAside(bench.engine, "s");
   await bench.redriven("s");
   assert.deepEqual(bench.kinesis.storedIn("mended"), ["bad again"]);
+});
+
+test("redriveSetAside says what is gone of what was removed while it counted", async (t) => {
+  const bench = await RedriveBench.start(t);
+  const other = { identifier: "other", kinesisStreamName: "elsewhere" };
+  const removals = [
+    {
+      remove: () => bench.setExporters("s", [other]),
+      code: "INVALID_REQUEST",
+      text: /it has no exporter "cloud"/,
+    },
+    {
+      remove: () => bench.setExporters("s", [{ ...cloud, disabled: true }, other]),
+      ...{ code: "INVALID_REQUEST", text: /"cloud" is disabled/ },
+    },
+    {
+      remove: () => bench.delete(COMPANION),
+      code: "STREAM_NOT_FOUND",
+      text: /"s\.set-aside" does not exist/,
+    },
+    { remove: () => bench.delete("s"), code: "STREAM_NOT_FOUND", text: /"s" does not exist/ },
+    {
+      remove: async () => {
+        await bench.delete("s");
+        await bench.create("s", [cloud]);
+      },
+      ...{ code: "STREAM_NOT_FOUND", text: /"s" was deleted and made anew/ },
+    },
+  ];
+  for (const { remove, code, text } of removals) {
+    if (!bench.engine.catalog.names.includes("s")) await bench.create("s", [cloud, other]);
+    await bench.setExporters("s", [cloud, other]);
+    bench.refused = ["bad"];
+    await bench.append("s", "good", "bad", "good");
+    await bench.exported("s");
+    bench.refused = [];
+    const { engine, held, release } = bench.withHeldReads();
+    const refused = assert.rejects(redriveSetAside(engine, "s", "cloud"), (error: MillraceError) => {
+      assert.match(error.message, text);
+      assert.equal(error.code, code);
+      return true;
+    });
+    await held;
+    await remove();
+    release();
+    await refused;
+  }
+});
+
+test("redriveSetAside waits for what a former exporter of that name has out: one task at a time has a position", async (t) => {
+  const bench = await RedriveBench.start(t);
+  await bench.create("s", [{ ...cloud, batchSize: 1 }]);
+  const bad = Array.from({ length: 4 }, (_, index) => `bad ${index}`);
+  await bench.append("s", ...bad.flatMap((text) => [text, "good"]));
+  await bench.exported("s");
+  let release: () => void = () => undefined;
+  const released = new Promise<void>((resolve) => (release = resolve));
+  let begun: () => void = () => undefined;
+  const isOut = new Promise<void>((resolve) => (begun = resolve));
+  const taken: string[] = [];
+  bench.kinesis.answer = async ({ data }) => {
+    taken.push(...data.filter((text) => text.startsWith("bad")));
+    if (taken.length === 2) {
+      begun();
+      await released;
+    }
+    return { kind: "accept" };
+  };
+  await redriveSetAside(bench.engine, "s");
+  await isOut;
+  await bench.setExporters("s", []);
+  // It has nothing to export but what is redriven.
+  await bench.setExporters("s", [{ ...cloud, batchSize: 1, startSequenceNumber: 2 * bad.length }]);
+  for (const identifier of ["cloud", undefined]) {
+    await assert.rejects(redriveSetAside(bench.engine, "s", identifier), {
+      code: "SERVER_BUSY",
+      message: /requests of a former exporter "cloud" are out/,
+    });
+  }
+  assert.equal(taken.length, 2, "nothing more is sent meanwhile");
+  release();
+  const deadlineMs = Date.now() + 20_000;
+  for (let isBegun = false; !isBegun;) {
+    assert.ok(Date.now() < deadlineMs);
+    isBegun = await redriveSetAside(bench.engine, "s").then(
+      () => true,
+      (error: unknown) => {
+        assert.equal(asMillraceError(error).code, "SERVER_BUSY");
+        return after(10, false);
+      },
+    );
+  }
+  await bench.redriven("s");
+  assert.deepEqual(taken.filter((text) => text !== "good").toSorted(), bad.toSorted(), "each once");
 });
