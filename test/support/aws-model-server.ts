@@ -1,9 +1,8 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { createServer as createTlsServer } from "node:https";
-import type { AddressInfo, Socket } from "node:net";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { checkInput, type ServiceModel, statusOf } from "./aws-service-model.ts";
 import type { TestCertificate } from "./certificates.ts";
 import { checkSignature } from "./sigv4.ts";
+import { endlessBody, TestHttpServer } from "./test-http-server.ts";
 
 /** What an entry of a request is answered with. */
 export interface InjectedError {
@@ -64,54 +63,38 @@ export class AwsModelServer<Entry> {
   readonly refusals: string[] = [];
   readonly stored: Entry[] = [];
   answer: (request: ModelRequest<Entry>, index: number) => ModelAnswer = () => ({ kind: "accept" });
-  connections = 0;
   /** Of all bodies that arrived. */
   bodyBytes = 0;
+  readonly http: TestHttpServer;
   readonly #service: ModelService<Entry>;
-  readonly #server: Server;
-  readonly #scheme: string;
-  readonly #sockets = new Set<Socket>();
   #waiters: { readonly isMet: () => boolean; readonly resolve: () => void }[] = [];
-  #port = 0;
 
   constructor(service: ModelService<Entry>, tls?: TestCertificate) {
     this.#service = service;
-    this.#scheme = tls === undefined ? "http" : "https";
-    const serve = (request: IncomingMessage, response: ServerResponse): void => {
+    this.http = new TestHttpServer((request, response) => {
       this.#serve(request, response).catch((error: unknown) => response.destroy(error as Error));
-    };
-    this.#server =
-      tls === undefined
-        ? createServer(serve)
-        : createTlsServer({ cert: tls.certificate, key: tls.key }, serve);
-    this.#server.on(tls === undefined ? "connection" : "secureConnection", (socket: Socket) => {
-      this.connections += 1;
-      this.#sockets.add(socket);
-      socket.on("error", () => undefined).on("close", () => this.#sockets.delete(socket));
-    });
+    }, tls);
+  }
+
+  get connections(): number {
+    return this.http.connections;
   }
 
   get url(): string {
-    return `${this.#scheme}://127.0.0.1:${this.#port}`;
+    return this.http.url;
   }
 
   get port(): number {
-    return this.#port;
+    return this.http.port;
   }
 
-  async listen(port = this.#port): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once("error", reject).listen(port, "127.0.0.1", resolve);
-    });
-    this.#port = (this.#server.address() as AddressInfo).port;
+  async listen(port?: number): Promise<void> {
+    await this.http.listen(port);
   }
 
   /** Cuts every connection and refuses new ones. */
   async close(): Promise<void> {
-    if (!this.#server.listening) return;
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    for (const socket of this.#sockets) socket.destroy();
-    await closed;
+    await this.http.close();
   }
 
   /** Resolves after a request once `isMet` holds. */
@@ -190,16 +173,10 @@ export class AwsModelServer<Entry> {
       case "hang":
         this.#store(entries, own);
         return;
-      case "endless": {
+      case "endless":
         response.writeHead(200, { "content-type": "application/json" });
-        const chunk = Buffer.alloc(65_536, " ");
-        const more = (): void => {
-          while (!response.destroyed && response.write(chunk));
-        };
-        response.on("drain", more);
-        more();
+        endlessBody(response);
         return;
-      }
       case "body":
         response.writeHead(200, { "content-type": answer.type ?? "application/json" });
         response.end(answer.body);

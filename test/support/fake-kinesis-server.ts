@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo, Socket } from "node:net";
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
+import type { TestCertificate } from "./certificates.ts";
+import { endlessBody, TestHttpServer } from "./test-http-server.ts";
 
 /** One PutRecords as it arrived. `data` are the payloads, decoded. */
 export interface PutRequest {
@@ -18,6 +19,8 @@ export type PutAnswer =
   | { readonly kind: "error"; readonly status: number; readonly type?: string; readonly message?: string }
   /** Stores the records and cuts the connection without an answer. */
   | { readonly kind: "drop" }
+  /** Stores the records and never answers. */
+  | { readonly kind: "keep" }
   /** Takes the request and never answers. */
   | { readonly kind: "hang" }
   /** A body that goes on for ever. */
@@ -27,6 +30,12 @@ export type PutAnswer =
   | { readonly kind: "garbage" };
 
 export type Answerer = (request: PutRequest, index: number) => PutAnswer | Promise<PutAnswer>;
+
+interface FakeKinesisOptions {
+  readonly tls?: TestCertificate | undefined;
+  /** The URL of an emulator, which then has what is stored, and says whether it takes it. */
+  readonly behind?: string | undefined;
+}
 
 /** What DescribeStreamSummary tells; everything else in its answer is the same for all streams. */
 export interface StreamSummary {
@@ -38,61 +47,56 @@ const acceptAll: Answerer = () => ({ kind: "accept" });
 
 /**
  * Speaks PutRecords of the Kinesis JSON protocol as far as an exporter needs it, and refuses what Kinesis would refuse:
- * missing headers, no SigV4 signature, wrong fields, too many records or bytes.
+ * missing headers, no SigV4 signature, wrong fields, too many records or bytes. Alone, or before an emulator.
  */
 export class FakeKinesisServer {
   readonly requests: PutRequest[] = [];
   /** Payloads in the order in which they were stored, by Kinesis stream. */
   readonly stored = new Map<string, string[]>();
-  connections = 0;
   answer: Answerer = acceptAll;
-  /** Whether DescribeStreamSummary is allowed, and what it tells. PutRecords alone is by default. */
+  /** Whether DescribeStreamSummary is allowed, and what it tells. PutRecords alone is by default. An emulator tells itself. */
   summary: StreamSummary | "denied" | "broken" = "denied";
   /** DescribeStreamSummary requests. */
   summaryCount = 0;
   /** PutRecords requests that wait for their answer, now and at most. */
   underWay = 0;
   underWayMax = 0;
-  readonly #server: Server;
-  readonly #sockets = new Set<Socket>();
+  readonly http: TestHttpServer;
+  readonly #behind: string | undefined;
   #waiters: { readonly isMet: () => boolean; readonly resolve: () => void }[] = [];
-  #port = 0;
 
-  private constructor() {
-    this.#server = createServer((request, response) => void this.#serve(request, response));
-    this.#server.on("connection", (socket) => {
-      this.connections += 1;
-      this.#sockets.add(socket);
-      socket.on("error", () => undefined).on("close", () => this.#sockets.delete(socket));
-    });
+  private constructor({ tls, behind }: FakeKinesisOptions) {
+    this.#behind = behind;
+    this.http = new TestHttpServer((request, response) => {
+      this.#serve(request, response).catch((error: unknown) => response.destroy(error as Error));
+    }, tls);
   }
 
-  static async start(port = 0): Promise<FakeKinesisServer> {
-    const server = new FakeKinesisServer();
-    await server.listen(port);
+  static async start(options: FakeKinesisOptions = {}): Promise<FakeKinesisServer> {
+    const server = new FakeKinesisServer(options);
+    await server.listen();
     return server;
   }
 
+  get connections(): number {
+    return this.http.connections;
+  }
+
   get port(): number {
-    return this.#port;
+    return this.http.port;
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.#port}`;
+    return this.http.url;
   }
 
-  async listen(port = this.#port): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once("error", reject).listen(port, "127.0.0.1", resolve);
-    });
-    this.#port = (this.#server.address() as AddressInfo).port;
+  async listen(): Promise<void> {
+    await this.http.listen();
   }
 
   /** Cuts every connection and refuses new ones. */
   async close(): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    for (const socket of this.#sockets) socket.destroy();
-    await closed;
+    await this.http.close();
   }
 
   storedIn(streamName: string): string[] {
@@ -117,7 +121,8 @@ export class FakeKinesisServer {
     const body = Buffer.concat(chunks);
     if (request.headers["x-amz-target"] === "Kinesis_20131202.DescribeStreamSummary") {
       this.summaryCount += 1;
-      replyWithSummary(response, this.summary, body);
+      if (this.#behind === undefined) replyWithSummary(response, this.summary, body);
+      else relay(response, await this.#askBehind(request.headers, body));
       this.#notify();
       return;
     }
@@ -137,41 +142,32 @@ export class FakeKinesisServer {
     this.#notify();
     const answer = await this.answer(put, index);
     this.underWay -= 1;
-    this.#reply(put, answer, request, response);
+    await this.#reply(put, answer, { request, response, body });
     this.#notify();
   }
 
-  #reply(put: PutRequest, answer: PutAnswer, request: IncomingMessage, response: ServerResponse): void {
+  async #reply(
+    put: PutRequest,
+    answer: PutAnswer,
+    { request, response, body }: { request: IncomingMessage; response: ServerResponse; body: Buffer },
+  ): Promise<void> {
     switch (answer.kind) {
       case "accept":
-        this.#store(put, []);
-        sendResult(response, put, []);
-        return;
       case "partial":
-        this.#store(put, answer.failed);
-        sendResult(response, put, answer.failed, answer.code);
-        return;
+      case "drop":
+      case "keep":
+        break;
       case "error":
         sendError(response, answer);
         return;
-      case "drop":
-        this.#store(put, []);
-        request.socket.destroy();
-        return;
       case "hang":
         return;
-      case "endless": {
-        response.writeHead(200, { "content-type": "application/x-amz-json-1.1" });
-        const chunk = Buffer.alloc(65_536, " ");
-        const more = (): void => {
-          while (!response.destroyed && response.write(chunk));
-        };
-        response.on("drain", more);
-        more();
+      case "endless":
+        response.writeHead(200, { "content-type": JSON_TYPE });
+        endlessBody(response);
         return;
-      }
       case "trickle": {
-        response.writeHead(200, { "content-type": "application/x-amz-json-1.1" });
+        response.writeHead(200, { "content-type": JSON_TYPE });
         const timer = setInterval(() => response.write(" "), 20);
         response.on("close", () => clearInterval(timer));
         return;
@@ -181,6 +177,14 @@ export class FakeKinesisServer {
         response.end("<html>Log in to the hotel network</html>");
         return;
     }
+    const failed = answer.kind === "partial" ? answer.failed : [];
+    const taken =
+      this.#behind === undefined ? undefined : await this.#askBehind(request.headers, without(body, failed));
+    if (taken === undefined || taken.status === 200) this.#store(put, failed);
+    if (answer.kind === "drop") request.socket.destroy();
+    else if (answer.kind === "keep") return;
+    else if (taken !== undefined && (failed.length === 0 || taken.status !== 200)) relay(response, taken);
+    else sendResult(response, put, failed, answer.kind === "partial" ? answer.code : undefined);
   }
 
   #store({ streamName, data }: PutRequest, failed: readonly number[]): void {
@@ -188,6 +192,34 @@ export class FakeKinesisServer {
     stored.push(...data.filter((_, index) => !failed.includes(index)));
     this.stored.set(streamName, stored);
   }
+
+  /** What the emulator makes of the request. */
+  async #askBehind(headers: IncomingHttpHeaders, body: Buffer): Promise<EmulatorAnswer> {
+    const kept = ["content-type", "x-amz-target", "x-amz-date", "authorization"];
+    const sent = Object.fromEntries(kept.map((name) => [name, String(headers[name])]));
+    const answer = await fetch(this.#behind!, { method: "POST", headers: sent, body });
+    return { status: answer.status, body: Buffer.from(await answer.arrayBuffer()) };
+  }
+}
+
+interface EmulatorAnswer {
+  readonly status: number;
+  readonly body: Buffer;
+}
+
+const JSON_TYPE = "application/x-amz-json-1.1";
+
+function relay(response: ServerResponse, { status, body }: EmulatorAnswer): void {
+  response.writeHead(status, { "content-type": JSON_TYPE });
+  response.end(body);
+}
+
+/** The request without the records at these indexes. */
+function without(body: Buffer, failed: readonly number[]): Buffer {
+  if (failed.length === 0) return body;
+  const request = JSON.parse(body.toString()) as { readonly Records: readonly unknown[] };
+  const Records = request.Records.filter((_, index) => !failed.includes(index));
+  return Buffer.from(JSON.stringify({ ...request, Records }));
 }
 
 function check(request: IncomingMessage, body: Buffer, summary: FakeKinesisServer["summary"]): PutRequest {
@@ -246,7 +278,7 @@ function replyWithSummary(
       OpenShardCount: summary.shards,
       ...(summary.recordKib !== undefined && { MaxRecordSizeInKiB: summary.recordKib }),
     };
-    response.writeHead(200, { "content-type": "application/x-amz-json-1.1" });
+    response.writeHead(200, { "content-type": JSON_TYPE });
     response.end(JSON.stringify({ StreamDescriptionSummary }));
   }
 }
@@ -262,7 +294,7 @@ function sendResult(
     failed.includes(index) ? failure : { SequenceNumber: String(index + 1), ShardId: "shardId-000000000000" },
   );
   const body = JSON.stringify({ FailedRecordCount: failed.length, Records: records });
-  response.writeHead(200, { "content-type": "application/x-amz-json-1.1" });
+  response.writeHead(200, { "content-type": JSON_TYPE });
   response.end(body);
 }
 
@@ -270,6 +302,6 @@ function sendError(
   response: ServerResponse,
   { status, type, message }: { status: number; type?: string; message?: string },
 ): void {
-  response.writeHead(status, { "content-type": "application/x-amz-json-1.1" });
+  response.writeHead(status, { "content-type": JSON_TYPE });
   response.end(type === undefined ? "" : JSON.stringify({ __type: type, message: message ?? type }));
 }

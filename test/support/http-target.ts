@@ -1,12 +1,6 @@
-import {
-  createServer as createHttpServer,
-  type IncomingHttpHeaders,
-  type IncomingMessage,
-  type ServerResponse,
-} from "node:http";
-import { createServer as createTlsServer } from "node:https";
-import type { AddressInfo, Server, Socket } from "node:net";
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import type { TestCertificate } from "./certificates.ts";
+import { endlessBody, TestHttpServer } from "./test-http-server.ts";
 
 /** One request as it arrived. */
 export interface HttpDelivery {
@@ -28,6 +22,8 @@ export type HttpAnswer =
   | { readonly kind: "drop" }
   /** Stores the request, and never answers. */
   | { readonly kind: "hang" }
+  /** Stores the request, and says so in an answer whose body has no end. */
+  | { readonly kind: "endless" }
   /** Anything at all. */
   | { readonly kind: "custom"; readonly answer: (response: ServerResponse) => void };
 
@@ -37,26 +33,15 @@ const accept: HttpAnswer = { kind: "status", status: 204 };
 export class HttpTarget {
   readonly requests: HttpDelivery[] = [];
   readonly stored: HttpDelivery[] = [];
-  connections = 0;
   answer: (request: HttpDelivery, index: number) => HttpAnswer = () => accept;
-  readonly #server: Server;
+  readonly http: TestHttpServer;
   readonly #isTls: boolean;
-  readonly #sockets = new Set<Socket>();
-  #port = 0;
 
   private constructor(tls: TestCertificate | undefined) {
-    const serve = (request: IncomingMessage, response: ServerResponse): void =>
-      void this.#serve(request, response).catch(() => undefined);
     this.#isTls = tls !== undefined;
-    this.#server =
-      tls === undefined
-        ? createHttpServer(serve)
-        : createTlsServer({ cert: tls.certificate, key: tls.key }, serve);
-    this.#server.on("connection", (socket: Socket) => {
-      this.connections += 1;
-      this.#sockets.add(socket);
-      socket.on("error", () => undefined).on("close", () => this.#sockets.delete(socket));
-    });
+    this.http = new TestHttpServer((request, response) => {
+      this.#serve(request, response).catch(() => undefined);
+    }, tls);
   }
 
   static async start({ tls }: { tls?: TestCertificate | undefined } = {}): Promise<HttpTarget> {
@@ -65,26 +50,25 @@ export class HttpTarget {
     return target;
   }
 
+  get connections(): number {
+    return this.http.connections;
+  }
+
   get port(): number {
-    return this.#port;
+    return this.http.port;
   }
 
   get origin(): string {
-    return `${this.#isTls ? "https://localhost" : "http://127.0.0.1"}:${this.#port}`;
+    return `${this.#isTls ? "https://localhost" : "http://127.0.0.1"}:${this.port}`;
   }
 
   async listen(): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once("error", reject).listen(this.#port, "127.0.0.1", resolve);
-    });
-    this.#port = (this.#server.address() as AddressInfo).port;
+    await this.http.listen();
   }
 
   /** Cuts every connection and refuses new ones. */
   async close(): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    for (const socket of this.#sockets) socket.destroy();
-    await closed;
+    await this.http.close();
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -109,6 +93,10 @@ export class HttpTarget {
         request.socket.destroy();
         return;
       case "hang":
+        return;
+      case "endless":
+        response.writeHead(200, { "content-type": "text/plain" });
+        endlessBody(response);
         return;
       case "custom":
         answer.answer(response);

@@ -1,13 +1,12 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from "node:fs";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { createServer as createTlsServer } from "node:https";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { createRequire } from "node:module";
-import type { AddressInfo, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import type { TestCertificate } from "./certificates.ts";
 import type { CleanUp } from "./program.ts";
+import { endlessBody, TestHttpServer } from "./test-http-server.ts";
 
 /** What tests use of `s3rver`, which has no types. */
 interface Rver {
@@ -56,13 +55,11 @@ export type S3Answer =
 export class TestS3Server {
   readonly requests: S3Request[] = [];
   answer: (request: S3Request) => S3Answer | Promise<S3Answer> = () => undefined;
-  readonly #server: Server;
-  readonly #sockets = new Set<Socket>();
+  readonly http: TestHttpServer;
   readonly #directory: string;
   readonly #rver: Rver;
   readonly #uploads = new Set<string>();
   readonly #waiters = new Set<() => void>();
-  #port = 0;
 
   private constructor(
     directory: string,
@@ -73,16 +70,9 @@ export class TestS3Server {
     this.#rver = new S3rver({ directory, silent: true, configureBuckets });
     this.#rver.logger.exceptions.unhandle();
     const serve = this.#rver.callback();
-    const listener = (request: IncomingMessage, response: ServerResponse): void =>
+    this.http = new TestHttpServer((request, response) => {
       void this.#serve(request, response, serve);
-    this.#server =
-      tls === undefined
-        ? createServer(listener)
-        : createTlsServer({ cert: tls.certificate, key: tls.key }, listener);
-    this.#server.on(tls === undefined ? "connection" : "secureConnection", (socket: Socket) => {
-      this.#sockets.add(socket);
-      socket.on("error", () => undefined).on("close", () => this.#sockets.delete(socket));
-    });
+    }, tls);
   }
 
   static async start(
@@ -102,11 +92,11 @@ export class TestS3Server {
   }
 
   get port(): number {
-    return this.#port;
+    return this.http.port;
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.#port}`;
+    return this.http.url;
   }
 
   /** What an engine is given to send to it. */
@@ -137,21 +127,16 @@ export class TestS3Server {
   }
 
   async listen(): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once("error", reject).listen(this.#port, "127.0.0.1", resolve);
-    });
-    this.#port = (this.#server.address() as AddressInfo).port;
+    await this.http.listen();
   }
 
   /** Cuts every connection and refuses new ones. */
   async close(): Promise<void> {
-    const closed = new Promise((resolve) => this.#server.close(resolve));
-    this.cut();
-    await closed;
+    await this.http.close();
   }
 
   cut(): void {
-    for (const socket of this.#sockets) socket.destroy();
+    this.http.cut();
   }
 
   /** Somebody aborted all uploads. */
@@ -189,7 +174,8 @@ export class TestS3Server {
       case "hang":
         return;
       case "endless":
-        endless(response);
+        response.writeHead(200, { "content-type": "application/xml" });
+        endlessBody(response);
         return;
       case "error":
         request.resume();
@@ -320,15 +306,6 @@ function sendError(
       ? "<html>a proxy</html>"
       : `<?xml version="1.0"?><Error><Code>${code}</Code><Message>as the test wants it</Message></Error>`,
   );
-}
-
-function endless(response: ServerResponse): void {
-  response.writeHead(200, { "content-type": "application/xml" });
-  const write = (): void => {
-    while (!response.destroyed && response.write(Buffer.alloc(64 * 1024, " ")));
-  };
-  response.on("drain", write);
-  write();
 }
 
 /** Nothing of the answer goes out. */

@@ -1,4 +1,4 @@
-import type { ExportDefinition } from "../../../src/core/stream-definition.ts";
+import type { DestinationKind, ExportDefinition } from "../../../src/core/stream-definition.ts";
 import type { StreamOptions } from "../../../src/core/stream-options.ts";
 import type { TestCertificate } from "../../support/certificates.ts";
 import type { CleanUp } from "../../support/program.ts";
@@ -10,14 +10,11 @@ export const EXPORTER = "outside";
 /** A kind of destination, as the suite in suite.ts tests it with a real engine. */
 export interface DestinationUnderTest {
   readonly name: string;
+  /** Says which cases it has: see case-table.ts. */
+  readonly kind: DestinationKind;
   /** Messages of a batch, which is at most repeated after a kill or a lost answer. */
   readonly batchSize: number;
-  /** Batches arrive one behind the other, so that without failures messages arrive in their order. */
-  readonly keepsOrder: boolean;
-  /** Whether an engine reaches it over TCP: then the tests of links are run. */
-  readonly isRemote: boolean;
-  readonly hasTls: boolean;
-  /** Starts what is exported to; with a certificate, behind TLS. It ends with the test. */
+  /** Starts what is exported to; with a certificate, behind TLS. It ends with the clean-ups. */
   readonly start: (
     t: CleanUp,
     options: { readonly tls: TestCertificate | undefined },
@@ -37,24 +34,30 @@ export interface Counterpart {
   };
   /** A message that is taken; each counter another. May prepare what it speaks of. */
   readonly payload: (counter: number) => Uint8Array | Promise<Uint8Array>;
-  /** One that never will be, if there is such a thing beside what is too large. */
-  readonly badPayload?: ((counter: number) => Uint8Array | Promise<Uint8Array>) | undefined;
+  /** Case `badMessage`: one that never will be. */
+  readonly badPayload?: (counter: number) => Uint8Array | Promise<Uint8Array>;
   /** The counters of the messages that it has, in the order in which they came, each as often as it came. */
   readonly arrived: () => readonly number[] | Promise<readonly number[]>;
-  /** From now on the next `requests` requests are told to come later: 429, or the service's own word. */
-  readonly throttle?: ((requests: number) => void) | undefined;
-  /** Of the next `requests` requests some messages fail, the others are taken. */
-  readonly failSome?: ((requests: number) => void) | undefined;
-  /** It takes `requests` more requests; the one behind them is taken too and never answered, nor any other until `resume`. */
-  readonly holdAfter?: ((requests: number) => void) | undefined;
-  readonly resume?: (() => void) | undefined;
+  /** Case `throttle`: the next `requests` requests are told to come later: 429, or the service's own word. */
+  readonly throttle?: (requests: number) => void;
+  /** Case `someFail`: of the next `requests` requests some messages fail, the others are taken. */
+  readonly failSome?: (requests: number) => void;
+  /** Case `endless`: the next request is taken, and its answer has no end. */
+  readonly answerEndlessly?: () => void;
+  /** It answers `batches` more batches; what comes behind them is taken and never answered, until `resume`. Of what is remote. */
+  readonly holdAfter?: (batches: number) => void;
+  /** Requests that were taken and not answered since `holdAfter`. */
+  readonly heldCount?: () => number;
+  readonly resume?: () => void;
   /** Not there, as after a cut cable or a removed disk; and back again, with all that it had. */
   readonly goDown: () => void | Promise<void>;
   readonly goUp: () => void | Promise<void>;
+  /** Case `remote`: while it is not there, another certificate is laid on its place. */
+  readonly useCertificate?: (certificate: TestCertificate) => void;
 }
 
 export interface Reach {
   readonly port: number | undefined;
-  /** PEM file of the only authority to trust; undefined without TLS. */
-  readonly authoritiesPath: string | undefined;
+  /** Whether TLS is spoken. */
+  readonly isTls: boolean;
 }

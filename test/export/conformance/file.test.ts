@@ -3,10 +3,11 @@ import path from "node:path";
 import { constants, gunzipSync } from "node:zlib";
 import { temporaryDirectory } from "../../support/engine-process.ts";
 import type { CleanUp } from "../../support/program.ts";
+import { byLength } from "../../support/test-length.ts";
 import { EXPORTER, type Counterpart } from "./destination-under-test.ts";
 import { testDestination } from "./suite.ts";
 
-const BATCH_SIZE = 20;
+const batchSize = byLength({ everyday: 10, long: 20 });
 /** A file that grows may be read in the middle of a write. */
 const whatIsThere = { finishFlush: constants.Z_SYNC_FLUSH };
 
@@ -38,7 +39,7 @@ function startCounterpart(t: CleanUp, variant: Variant): Counterpart {
     env: () => ({ MILLRACE_EXPORT_FILE_DIRS: root }),
     exporter: () => ({
       options: {
-        files: [{ identifier: EXPORTER, directory, ...variant, rotateBytes: 4096, batchSize: BATCH_SIZE }],
+        files: [{ identifier: EXPORTER, directory, ...variant, rotateBytes: 4096, batchSize }],
       },
     }),
     payload: (counter) => Buffer.from(`message ${counter} ${"x".repeat(counter % 100)}`),
@@ -54,10 +55,7 @@ for (const variant of [
 ] as const) {
   testDestination({
     name: `files, ${variant.format}${variant.gzip ? ", compressed" : ""}`,
-    batchSize: BATCH_SIZE,
-    keepsOrder: true,
-    isRemote: false,
-    hasTls: false,
+    ...{ kind: "file", batchSize },
     start: (t) => Promise.resolve(startCounterpart(t, variant)),
   });
 }

@@ -10,43 +10,38 @@ import {
 } from "../../support/iot-services.ts";
 import type { CleanUp } from "../../support/program.ts";
 import { skipOrFail } from "../../support/require-program.ts";
-import { type Counterpart, EXPORTER } from "./destination-under-test.ts";
+import { byLength } from "../../support/test-length.ts";
+import { type Counterpart, EXPORTER, type Reach } from "./destination-under-test.ts";
 import { testDestination } from "./suite.ts";
+import { Troubles } from "./troubles.ts";
 
 const BAD = "refuse me";
+const ANALYTICS_BATCH_SIZE = byLength({ everyday: 10, long: 20 });
+/** The service takes no more. */
+const SITEWISE_BATCH_SIZE = 10;
 /** Of SiteWise, with the values below. */
 const CALLS_PER_BATCH = 3;
 
 /** What both services have in common as counterparts. */
 function counterpartOf<Entry>(
   server: AwsModelServer<Entry>,
-  tls: TestCertificate | undefined,
+  troubles: Troubles,
   badIndexes: (entries: readonly Entry[]) => readonly number[],
 ) {
-  let throttled = 0;
-  let failing = 0;
-  let untilHold = Infinity;
   server.answer = ({ entries }): ModelAnswer => {
-    if (throttled > 0) {
-      throttled -= 1;
-      return { kind: "error", type: "ThrottlingException" };
-    }
+    const trouble = troubles.next();
+    if (trouble === "throttle") return { kind: "error", type: "ThrottlingException" };
+    if (trouble === "hold") return { kind: "hang" };
+    if (trouble === "endless") return { kind: trouble };
     const refused = badIndexes(entries).map((index) => ({ index, code: "InvalidRequestException" }));
-    const some = failing > 0 ? [{ index: 0, code: "InternalFailureException" }] : [];
-    failing -= some.length;
-    untilHold -= 1;
-    return untilHold < 0 ? { kind: "hang" } : { kind: "entries", errors: [...refused, ...some] };
+    const some = trouble === "failSome" ? [{ index: 0, code: "InternalFailureException" }] : [];
+    return { kind: "entries", errors: [...refused, ...some] };
   };
   return {
-    port: server.port,
-    env: ({ port }: { port: number | undefined }) =>
-      environmentFor({ url: `${tls === undefined ? "http" : "https"}://localhost:${port ?? 0}` }),
-    throttle: (requests: number) => (throttled = requests),
-    failSome: (requests: number) => (failing = requests),
-    holdAfter: (requests: number) => (untilHold = requests),
-    resume: () => (untilHold = Infinity),
-    goDown: () => server.close(),
-    goUp: () => server.listen(),
+    ...troubles.controls(server.http),
+    failSome: troubles.failSome,
+    env: ({ port, isTls }: Reach) =>
+      environmentFor({ url: `${isTls ? "https" : "http"}://localhost:${port ?? 0}` }),
   };
 }
 
@@ -55,10 +50,12 @@ async function startAnalytics(t: CleanUp, tls: TestCertificate | undefined): Pro
   const isBad = ({ payload }: AnalyticsMessage): boolean => payload.toString() === BAD;
   const badIndexes = (entries: readonly AnalyticsMessage[]) =>
     entries.flatMap((message, index) => (isBad(message) ? [index] : []));
-  const config = { identifier: EXPORTER, iotChannel: "readings", iotMsgIdPrefix: "edge-", batchSize: 20 };
+  const config = { identifier: EXPORTER, iotChannel: "readings", iotMsgIdPrefix: "edge-" };
   return {
-    ...counterpartOf(server, tls, badIndexes),
-    exporter: () => ({ exportDefinition: { iotAnalytics: [config] } }),
+    ...counterpartOf(server, new Troubles(), badIndexes),
+    exporter: () => ({
+      exportDefinition: { iotAnalytics: [{ ...config, batchSize: ANALYTICS_BATCH_SIZE }] },
+    }),
     payload: (counter) => Buffer.from(`message ${counter} ${"x".repeat(counter % 300)}`),
     badPayload: () => Buffer.from(BAD),
     arrived: () => server.stored.map(({ payload }) => Number(payload.toString().split(" ")[1])),
@@ -68,11 +65,11 @@ async function startAnalytics(t: CleanUp, tls: TestCertificate | undefined): Pro
 async function startSiteWise(t: CleanUp, tls: TestCertificate | undefined): Promise<Counterpart> {
   const server = await serveSiteWise(t, tls);
   const nowS = Math.floor(Date.now() / 1000);
-  const common = counterpartOf(server, tls, () => []);
   return {
-    ...common,
-    holdAfter: (requests) => common.holdAfter(requests * CALLS_PER_BATCH),
-    exporter: () => ({ exportDefinition: { IotSitewise: [{ identifier: EXPORTER, batchSize: 10 }] } }),
+    ...counterpartOf(server, new Troubles({ requestsPerBatch: CALLS_PER_BATCH }), () => []),
+    exporter: () => ({
+      exportDefinition: { IotSitewise: [{ identifier: EXPORTER, batchSize: SITEWISE_BATCH_SIZE }] },
+    }),
     // Five in a row share a time, so that a batch takes more than one call.
     payload: (counter) =>
       Buffer.from(
@@ -93,15 +90,12 @@ async function startSiteWise(t: CleanUp, tls: TestCertificate | undefined): Prom
 }
 
 if (hasModels()) {
-  const common = { keepsOrder: true, isRemote: true, hasTls: true };
   testDestination({
-    ...common,
-    ...{ name: "IoT Analytics", batchSize: 20 },
+    ...{ name: "IoT Analytics", kind: "iotAnalytics", batchSize: ANALYTICS_BATCH_SIZE },
     start: (t, { tls }) => startAnalytics(t, tls),
   });
   testDestination({
-    ...common,
-    ...{ name: "IoT SiteWise", batchSize: 10 },
+    ...{ name: "IoT SiteWise", kind: "IotSitewise", batchSize: SITEWISE_BATCH_SIZE },
     start: (t, { tls }) => startSiteWise(t, tls),
   });
 } else {

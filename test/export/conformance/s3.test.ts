@@ -7,6 +7,7 @@ import type { CleanUp } from "../../support/program.ts";
 import { type S3Answer, TestS3Server } from "../../support/test-s3-server.ts";
 import { EXPORTER, type Counterpart } from "./destination-under-test.ts";
 import { testDestination } from "./suite.ts";
+import { Troubles } from "./troubles.ts";
 
 async function startCounterpart(
   t: CleanUp,
@@ -15,19 +16,16 @@ async function startCounterpart(
   const server = await TestS3Server.start(t, { tls });
   const files = path.join(temporaryDirectory(t), "files");
   mkdirSync(files);
-  let throttled = 0;
-  let untilHold = Infinity;
+  const troubles = new Troubles();
   /** Keys of requests that s3rver was given whole. */
   const stored: string[] = [];
   server.answer = ({ key }): S3Answer => {
-    if (throttled > 0) {
-      throttled -= 1;
-      return { kind: "error", status: 503, code: "SlowDown" };
-    }
-    if (untilHold < 0) return { kind: "hang" };
-    untilHold -= 1;
+    const trouble = troubles.next();
+    if (trouble === "throttle") return { kind: "error", status: 503, code: "SlowDown" };
+    // An answer without end is given in s3rver's place.
+    if (trouble === "endless") return { kind: trouble };
     stored.push(key);
-    return untilHold < 0 ? { kind: "keep" } : undefined;
+    return trouble === "hold" ? { kind: "keep" } : undefined;
   };
   const taskOf = (counter: number, bucket: string): Buffer => {
     const place = path.join(files, String(counter));
@@ -35,29 +33,17 @@ async function startCounterpart(
     return Buffer.from(JSON.stringify({ inputUrl: pathToFileURL(place).href, bucket, key: String(counter) }));
   };
   return {
-    port: server.port,
-    env: ({ port }) => ({
+    ...troubles.controls(server.http),
+    env: ({ port, isTls }) => ({
       ...server.environment,
-      AWS_ENDPOINT_URL_S3: `${tls === undefined ? "http" : "https"}://127.0.0.1:${port ?? 0}`,
+      AWS_ENDPOINT_URL_S3: `${isTls ? "https" : "http"}://127.0.0.1:${port ?? 0}`,
       STREAM_MANAGER_READ_ONLY_DIRS: files,
     }),
     exporter: () => ({ exportDefinition: { s3TaskExecutor: [{ identifier: EXPORTER }] } }),
     payload: (counter) => taskOf(counter, "bucket"),
     badPayload: (counter) => taskOf(counter, "Not a bucket"),
     arrived: () => stored.map(Number),
-    throttle: (requests) => (throttled = requests),
-    holdAfter: (requests) => (untilHold = requests),
-    resume: () => (untilHold = Infinity),
-    goDown: () => server.close(),
-    goUp: () => server.listen(),
   };
 }
 
-testDestination({
-  name: "S3 by tasks",
-  batchSize: 1,
-  keepsOrder: true,
-  isRemote: true,
-  hasTls: true,
-  start: startCounterpart,
-});
+testDestination({ name: "S3 by tasks", kind: "s3TaskExecutor", batchSize: 1, start: startCounterpart });

@@ -28,13 +28,6 @@ async function outcomeOf(t: TestContext, answer: PutAnswer, progressMsMax?: numb
   return outcome;
 }
 
-test("KinesisDestination names the failed records of a partial answer", async (t) => {
-  const outcome = await outcomeOf(t, { kind: "partial", failed: [0, 2] });
-  assert.equal(outcome.kind, "answered");
-  assert.deepEqual(outcome.failed, [0, 2]);
-  assert.match(outcome.error, /2 of 3 records failed, .*ProvisionedThroughputExceededException: slow down/);
-});
-
 const failures: readonly { readonly name: string; readonly answer: PutAnswer; readonly expected: object }[] =
   [
     ...["ProvisionedThroughputExceededException", "LimitExceededException", "ThrottlingException"].map(
