@@ -23,7 +23,7 @@ export type LogSlice =
       /** Of the first one. */
       readonly payloadOffset: number;
       readonly messageCount: number;
-      /** A view, valid until the next call on the same log or reader. */
+      /** A view of the block, whose memory nobody writes to again. */
       readonly raw: Uint8Array;
       readonly runs: readonly IngestRun[];
     }

@@ -9,14 +9,13 @@ import { isExhausted } from "./read-refusals.ts";
 import { findSegmentId } from "./segment-id.ts";
 import {
   encodeSegmentHeader,
-  inspectHeaderCopies,
   parseSegmentName,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
   type SegmentName,
 } from "./segment-layout.ts";
 import { neighbourIds } from "./segment-neighbours.ts";
-import { nextBlock, readFully, SegmentSource } from "./segment-scanner.ts";
+import { nextBlock, readFully, readHeaderCopies, SegmentSource } from "./segment-scanner.ts";
 import { type SegmentInfo, writeFully } from "./segment-writer.ts";
 import type { Storage, StorageFile } from "./storage.ts";
 import { blockEndPlace } from "./stream-places.ts";
@@ -89,8 +88,7 @@ function readHeadless(
   let file: StorageFile | undefined;
   try {
     file = storage.open(filePath, "read");
-    const area = Buffer.alloc(SEGMENT_HEADER_BYTES);
-    const copies = inspectHeaderCopies(area.subarray(0, readFully(file, area, 0)));
+    const copies = readHeaderCopies(file);
     const isForeign = copies.some(({ state }) => state === "whole" || state === "other version");
     if (isForeign) return undefined;
     const endBytes = file.sizeBytes();

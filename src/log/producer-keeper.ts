@@ -47,15 +47,7 @@ export class ProducerKeeper {
 
   /** The runs of a block that the log has accepted. */
   record(runs: readonly BatchRun[], firstSequence: number): void {
-    let sequence = firstSequence;
-    for (const { producer, messageCount } of runs) {
-      const end = sequence + messageCount;
-      if (producer !== undefined) {
-        this.#table.record(producer, { firstSequence: sequence, messageCount });
-        this.#recordedEnd = end;
-      }
-      sequence = end;
-    }
+    this.#recordedEnd = this.#table.recordRuns(runs, firstSequence) ?? this.#recordedEnd;
   }
 
   /** A segment is complete, and everything below `durableEnd` is durable. What cannot be saved is so at a later roll. */

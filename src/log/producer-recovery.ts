@@ -46,14 +46,7 @@ export class ProducerRecovery {
   /** A block of the log; blocks come in order. */
   addBlock(header: Pick<BlockHeader, "kind" | "firstSequence" | "messageCount" | "runs">): void {
     if (header.kind !== BlockKind.Data || header.firstSequence < this.#stored.endSequence) return;
-    let firstSequence = header.firstSequence;
-    for (const { producer, messageCount } of header.runs) {
-      if (producer !== undefined) {
-        this.#table.record(producer, { firstSequence, messageCount });
-        this.#recordedEnd = firstSequence + messageCount;
-      }
-      firstSequence += messageCount;
-    }
+    this.#recordedEnd = this.#table.recordRuns(header.runs, header.firstSequence) ?? this.#recordedEnd;
   }
 
   /** The log ends at `endSequence`. The file tells of what lies behind it only if the medium has lost what was durable. */

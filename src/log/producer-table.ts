@@ -1,7 +1,7 @@
 import { assert } from "../core/assert.ts";
 import { SequenceGapError } from "../core/errors.ts";
 import { PRODUCER_WINDOW_BATCHES, PRODUCERS_PER_STREAM_MAX } from "../core/limits.ts";
-import type { BatchProducer } from "./block-builder.ts";
+import type { BatchProducer, BatchRun } from "./block-builder.ts";
 
 /** Where a batch stands in its stream: the answer that its producer got, or would have got. */
 export interface StoredBatch {
@@ -117,6 +117,24 @@ export class ProducerTable {
     assert(id > 0 && batch.messageCount > 0, `batch of producer ${id} with ${batch.messageCount} messages`);
     const window = this.#touch(id);
     window.push(sequence, batch);
+  }
+
+  /**
+   * The runs of a block that begins with `firstSequence`. In the order of the stream.
+   * @returns the end of the last one that has a producer; undefined when none has
+   */
+  recordRuns(runs: readonly BatchRun[], firstSequence: number): number | undefined {
+    let recordedEnd: number | undefined;
+    let sequence = firstSequence;
+    for (const { producer, messageCount } of runs) {
+      const end = sequence + messageCount;
+      if (producer !== undefined) {
+        this.record(producer, { firstSequence: sequence, messageCount });
+        recordedEnd = end;
+      }
+      sequence = end;
+    }
+    return recordedEnd;
   }
 
   /** What an earlier process remembered; in the order of `statesBelow`. */

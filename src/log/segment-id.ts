@@ -4,8 +4,6 @@ import { SCAN_READ_BYTES } from "../core/limits.ts";
 import {
   announcedHeaderBytes,
   BLOCK_FIXED_BYTES,
-  BLOCK_MAGIC_BYTES,
-  BLOCK_MAGIC_OFFSET,
   blockSeedOf,
   BlockKind,
   decodeBlockHeader,
@@ -13,7 +11,7 @@ import {
 import { bytesForCrc, rewindCrc } from "./crc-rewind.ts";
 import { decodeBody } from "./decoded-block.ts";
 import { type HeaderCopy, ID_BYTES, positionBytes, SEGMENT_HEADER_BYTES } from "./segment-layout.ts";
-import { findBlock, nextBlock, SegmentSource } from "./segment-scanner.ts";
+import { findBlock, findMagic, nextBlock, SegmentSource } from "./segment-scanner.ts";
 import type { StorageFile } from "./storage.ts";
 
 /** Places that look like blocks and are asked for the id; those written here by mistake are few. */
@@ -77,21 +75,13 @@ function weightOf(id: Buffer, file: StorageFile, endBytes: number): number {
 
 function* givenIds(file: StorageFile, endBytes: number): Generator<Buffer, void, undefined> {
   const source = new SegmentSource(file, Buffer.alloc(ID_BYTES));
-  const overlapBytes = BLOCK_MAGIC_BYTES.length - 1;
-  let searchFrom = SEGMENT_HEADER_BYTES + BLOCK_MAGIC_OFFSET;
   let places = 0;
-  while (searchFrom < endBytes && places < PLACES_MAX) {
-    const chunk = source.view(searchFrom, Math.min(SCAN_READ_BYTES, endBytes - searchFrom), SCAN_READ_BYTES);
-    const at = chunk.indexOf(BLOCK_MAGIC_BYTES);
-    if (at < 0) {
-      searchFrom += chunk.length <= overlapBytes ? SCAN_READ_BYTES : chunk.length - overlapBytes;
-      continue;
-    }
-    const id = idGivenBy(source, searchFrom + at - BLOCK_MAGIC_OFFSET);
-    searchFrom += at + 1;
+  for (const position of findMagic(source, SEGMENT_HEADER_BYTES, endBytes)) {
+    const id = idGivenBy(source, position);
     if (id === undefined) continue;
     places += 1;
     yield id;
+    if (places === PLACES_MAX) return;
   }
 }
 

@@ -9,14 +9,9 @@ import {
   paddingBytes,
 } from "./block-layout.ts";
 import { type BodyProblem, DecodedBlock, inspectBody } from "./decoded-block.ts";
-import {
-  type HeaderCopy,
-  inspectHeaderCopies,
-  SEGMENT_HEADER_BYTES,
-  type SegmentHeader,
-} from "./segment-layout.ts";
+import { type HeaderCopy, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./segment-layout.ts";
 import { findSegmentId } from "./segment-id.ts";
-import { findBlock, readFully, SegmentSource } from "./segment-scanner.ts";
+import { findBlock, readHeaderCopies, SegmentSource } from "./segment-scanner.ts";
 import type { StorageFile } from "./storage.ts";
 
 /** The start of a segment file. */
@@ -105,8 +100,7 @@ export function* inspectSegment(options: InspectOptions): Generator<SegmentPart,
 }
 
 function readHead(file: StorageFile, { endBytes, otherIds }: InspectOptions): HeadPart {
-  const area = Buffer.alloc(Math.min(SEGMENT_HEADER_BYTES, endBytes));
-  const copies = inspectHeaderCopies(area.subarray(0, readFully(file, area, 0)));
+  const copies = readHeaderCopies(file, endBytes);
   const header = copies.find((copy) => copy.header !== undefined)?.header;
   const segmentId = header?.segmentId ?? findSegmentId({ file, endBytes, copies, otherIds });
   return { kind: "head", copies, header, segmentId };

@@ -128,7 +128,8 @@ export class SegmentRewriter {
         return;
       }
       this.#builder.addBlock(block);
-      this.#bytesTaken = this.#bytesRead;
+      // Asked for by the verdict on the first block alone.
+      if (this.#copy === undefined) this.#bytesTaken = this.#bytesRead;
       this.#time = this.#walkTime;
       this.#sourceDigest.add(raw, runs);
     }

@@ -12,7 +12,13 @@ import {
   paddingBytes,
 } from "./block-layout.ts";
 import { isExhausted } from "./read-refusals.ts";
-import { decodeSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from "./segment-layout.ts";
+import {
+  decodeSegmentHeader,
+  type HeaderCopy,
+  inspectHeaderCopies,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+} from "./segment-layout.ts";
 import type { StorageFile } from "./storage.ts";
 
 /** Reads of a segment through a window, so that a walk over small blocks is not a system call each. */
@@ -79,6 +85,12 @@ export function readSegmentHeader(file: StorageFile): SegmentHeader | undefined 
   return decodeSegmentHeader(area.subarray(0, readFully(file, area, 0)));
 }
 
+/** Both copies of the header, each on its own; what lies behind `endBytes` does not exist. @throws as `readFully` does */
+export function readHeaderCopies(file: StorageFile, endBytes = SEGMENT_HEADER_BYTES): HeaderCopy[] {
+  const area = Buffer.alloc(Math.min(SEGMENT_HEADER_BYTES, endBytes));
+  return inspectHeaderCopies(area.subarray(0, readFully(file, area, 0)));
+}
+
 export interface BlockPlace {
   readonly position: number;
   readonly header: DecodedBlockHeader;
@@ -126,15 +138,28 @@ function headerAt(
 
 /** The first block at or after `from` whose header verifies, found by its magic; damage in between does not hide it. */
 export function findBlock(source: SegmentSource, from: number, endBytes: number): BlockPlace | undefined {
+  for (const position of findMagic(source, from, endBytes)) {
+    const place = headerAt(source, position, endBytes, SCAN_READ_BYTES);
+    if (place !== undefined) return place;
+  }
+  return undefined;
+}
+
+/** Where blocks may begin, at or after `from`: what has the magic of one in its place. */
+export function* findMagic(
+  source: SegmentSource,
+  from: number,
+  endBytes: number,
+): Generator<number, void, undefined> {
   const overlapBytes = BLOCK_MAGIC_BYTES.length - 1;
   let searchFrom = from + BLOCK_MAGIC_OFFSET;
   while (searchFrom < endBytes) {
     const chunk = source.view(searchFrom, Math.min(SCAN_READ_BYTES, endBytes - searchFrom), SCAN_READ_BYTES);
     const at = chunk.indexOf(BLOCK_MAGIC_BYTES);
     if (at >= 0) {
-      const place = headerAt(source, searchFrom + at - BLOCK_MAGIC_OFFSET, endBytes, SCAN_READ_BYTES);
-      if (place !== undefined) return place;
-      searchFrom += at + 1;
+      const magicAt = searchFrom + at;
+      yield magicAt - BLOCK_MAGIC_OFFSET;
+      searchFrom = magicAt + 1;
     } else if (chunk.length <= overlapBytes) {
       // Unreadable or past the end of a file that is shorter than it should be.
       searchFrom += SCAN_READ_BYTES;
@@ -142,7 +167,6 @@ export function findBlock(source: SegmentSource, from: number, endBytes: number)
       searchFrom += chunk.length - overlapBytes;
     }
   }
-  return undefined;
 }
 
 /** The first block at or behind `position`, past damage; undefined when there is none. */

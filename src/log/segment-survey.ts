@@ -11,14 +11,13 @@ import { inspectSegment } from "./segment-inspector.ts";
 import {
   formatSegmentName,
   type HeaderCopy,
-  inspectHeaderCopies,
   parseSegmentName,
   parseTemporaryName,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
 } from "./segment-layout.ts";
 import { neighbourIds } from "./segment-neighbours.ts";
-import { readFully } from "./segment-scanner.ts";
+import { readHeaderCopies } from "./segment-scanner.ts";
 import type { Storage, StorageFile } from "./storage.ts";
 
 export interface SegmentsTask {
@@ -128,8 +127,7 @@ function sayWhyUnreadable(task: SegmentsTask, fileName: string, newestBase: numb
   if (file === undefined) return;
   try {
     const sizeBytes = file.sizeBytes();
-    const area = Buffer.alloc(Math.min(SEGMENT_HEADER_BYTES, sizeBytes));
-    const copies = inspectHeaderCopies(area.subarray(0, readFully(file, area, 0)));
+    const copies = readHeaderCopies(file, sizeBytes);
     const header = copies.find((copy) => copy.header !== undefined)?.header;
     const isNewest = parseSegmentName(fileName)?.baseSequence === newestBase;
     if (header !== undefined)

@@ -54,26 +54,26 @@ export interface SegmentContents {
 
 /** Reads and checks every byte of a segment that counts, and yields how far it is. Findings go to the list of the task. */
 export function* verifySegment(task: SegmentTask): Generator<number, SegmentContents, undefined> {
-  const walk = new SegmentWalk(task);
+  const audit = new SegmentAudit(task);
   const { file, endBytes, header } = task;
   for (const part of inspectSegment({ file, endBytes, otherIds: () => [header.segmentId] })) {
     switch (part.kind) {
       case "head":
-        walk.seeHead(part);
+        audit.seeHead(part);
         break;
       case "padding":
-        walk.seePadding(part);
+        audit.seePadding(part);
         break;
       case "damage":
-        walk.seeDamage(part);
+        audit.seeDamage(part);
         break;
       case "block":
-        walk.seeBlock(part);
+        audit.seeBlock(part);
         break;
     }
     yield part.kind === "head" ? SEGMENT_HEADER_BYTES : part.offset;
   }
-  return walk.end();
+  return audit.end();
 }
 
 /** The highest position that any block of the segment states to be durable (R4). */
@@ -89,7 +89,7 @@ function evidenceOf({ file, header, endBytes }: SegmentTask): number {
   }
 }
 
-class SegmentWalk {
+class SegmentAudit {
   readonly #task: SegmentTask;
   readonly #contents: SegmentContents;
   /** Damage from here on is a torn tail. */

@@ -205,7 +205,7 @@ type MessageSlice = Extract<LogSlice, { kind: "messages" }>;
 
 const MESSAGES_PER_PUSH_MAX = 65_536;
 
-/** Takes a copy of a slice, unless the reply has its minimum and would grow too large. @returns false when it is full */
+/** Takes a slice, unless the reply has its minimum and would grow too large. @returns false when it is full */
 function collect(
   read: WaitingRead,
   slice: MessageSlice,
@@ -217,7 +217,7 @@ function collect(
   const hasMinimum = collected.messageCount >= read.messageCountMin;
   if (hasMinimum && sizeBytes > read.bytesMax) return false;
   if (sizeBytes > READ_REPLY_BYTES_HARD_MAX) throw tooLarge(read, sizeBytes);
-  into.push({ ...slice, raw: Uint8Array.prototype.slice.call(slice.raw) });
+  into.push(slice);
   collected.messageCount += slice.messageCount;
   collected.sizeBytes = sizeBytes;
   return true;
