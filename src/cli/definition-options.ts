@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import { Option } from "commander";
+import { isJsonObject } from "../core/json-object.ts";
 import { Persistence, StrategyOnFull, type StreamDefinition } from "../core/stream-definition.ts";
 import type { StreamOptions, StreamOptionsChange } from "../core/stream-options.ts";
 import type { StreamDefinitionInput } from "../client/index.ts";
@@ -165,7 +166,7 @@ function readDefinition(file: string): Partial<StreamDefinitionInput> {
   } catch (error) {
     throw new UsageError(`--definition ${file}: ${error instanceof Error ? error.message : String(error)}`);
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+  if (!isJsonObject(value)) {
     throw new UsageError(`--definition ${file}: not a JSON object`);
   }
   return value;

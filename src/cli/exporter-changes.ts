@@ -90,7 +90,9 @@ function addressOf(uri: string): string {
  */
 export function changeExporters(present: PresentExporters, flags: ExporterFlags): ChangedExporters {
   const set = new ExporterSet(present);
-  for (const identifier of flags.removeExporter ?? []) set.remove(identifier);
+  const removed = new Set(flags.removeExporter);
+  for (const identifier of removed) set.remove(identifier);
+  if (flags.exporter !== undefined) refuseRemoved(removed, flags.exporter);
   const named = namedSettings(flags);
   const wished = destinations.flatMap((row) => row.valuesIn(flags).map((value) => ({ row, value })));
   if (flags.exporter !== undefined && wished.length > 1) {
@@ -106,6 +108,7 @@ export function changeExporters(present: PresentExporters, flags: ExporterFlags)
     throw new UsageError(`${named[0]!.option} needs to know of which exporter: ${destinationWords}`);
   }
   for (const { kind, config } of targets) {
+    refuseRemoved(removed, config.identifier);
     const stranger = named.find(({ kinds }) => !(kinds as readonly string[]).includes(kind));
     if (stranger !== undefined)
       throw new UsageError(`${stranger.option} does not go with exporter "${config.identifier}"`);
@@ -113,6 +116,12 @@ export function changeExporters(present: PresentExporters, flags: ExporterFlags)
     set.choose(config.identifier, optionChanges(kind, set.optionsOf(config.identifier), flags));
   }
   return set.result();
+}
+
+/** One that is taken out and put back in one change would keep its position, which whoever removes it wants to be forgotten. */
+function refuseRemoved(removed: ReadonlySet<string>, identifier: string): void {
+  if (removed.has(identifier))
+    throw new UsageError(`exporter "${identifier}" cannot be removed and given by one command`);
 }
 
 function namedSettings(flags: ExporterFlags) {

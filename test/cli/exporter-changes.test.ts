@@ -192,6 +192,9 @@ describe("changeExporters", () => {
     refuses("--exporter nobody --priority 1", /^the stream has no exporter "nobody"$/, present);
     refuses("--exporter web --kinesis a", /^exporter "web" is of another kind: http$/, present);
     refuses("--s3 --priority 1", /^--exporter must say which one is meant: "up", "down"$/, present);
+    const both = /exporter "kept" cannot be removed and given by one command/;
+    refuses("--remove-exporter kept --exporter kept --priority 1", both, present);
+    refuses("--remove-exporter kept --kinesis elsewhere --exporter kept", both, present);
     refuses("--remove-exporter nobody", /no exporter "nobody"/, present);
     const taken: PresentExporters = {
       exportDefinition: { http: [{ identifier: "http-a", uri: "http://a/?1" }] },
