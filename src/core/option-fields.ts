@@ -1,4 +1,5 @@
 import { MillraceError } from "./errors.ts";
+import { isJsonObject, type JsonObject } from "./json-object.ts";
 
 /** What one field of an options document takes: gives back the value as it is kept, or says what it must be. */
 export type FieldCheck<T> = (value: unknown) => { readonly value: T } | { readonly mustBe: string };
@@ -55,11 +56,9 @@ export function changeFields<T extends object>(
 }
 
 /** @throws {MillraceError} INVALID_REQUEST */
-export function asRecord(value: unknown, what: string): Readonly<Record<string, unknown>> {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw invalidOption(`${what}: they are ${shown(value)}, must be an object`);
-  }
-  return value as Readonly<Record<string, unknown>>;
+export function asRecord(value: unknown, what: string): JsonObject {
+  if (isJsonObject(value)) return value;
+  throw invalidOption(`${what}: they are ${shown(value)}, must be an object`);
 }
 
 export function shown(value: unknown): string {

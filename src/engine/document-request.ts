@@ -1,4 +1,5 @@
 import { MillraceError } from "../core/errors.ts";
+import { isJsonObject, type JsonObject } from "../core/json-object.ts";
 import { StatusCode } from "../core/status-code.ts";
 import { failureText } from "../wire/reply-status.ts";
 import {
@@ -42,25 +43,21 @@ export function parseWish(document: string): StreamWish {
   const [other] = Object.keys(others);
   if (other !== undefined)
     throw unreadable(`${JSON.stringify(other)} is not known, only definition and options`);
-  if (definition !== undefined && !isObject(definition)) throw unreadable("definition is not an object");
-  if (!isObject(options)) throw unreadable("options is not an object");
+  if (definition !== undefined && !isJsonObject(definition)) throw unreadable("definition is not an object");
+  if (!isJsonObject(options)) throw unreadable("options is not an object");
   return { definition, options };
 }
 
 /** @throws {MillraceError} INVALID_REQUEST for what is no JSON object */
-export function parseDocument(document: string): Readonly<Record<string, unknown>> {
+export function parseDocument(document: string): JsonObject {
   let value: unknown;
   try {
     value = JSON.parse(document);
   } catch (cause) {
     throw unreadable(cause instanceof Error ? cause.message : String(cause), { cause });
   }
-  if (!isObject(value)) throw unreadable("it is not a JSON object");
-  return value as Readonly<Record<string, unknown>>;
-}
-
-function isObject(value: unknown): value is object {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  if (!isJsonObject(value)) throw unreadable("it is not a JSON object");
+  return value;
 }
 
 function unreadable(what: string, options?: ErrorOptions): MillraceError {

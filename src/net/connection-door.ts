@@ -11,7 +11,8 @@ import type { Metrics } from "../observe/metrics.ts";
 import { CONNECT_VERSION } from "../wire/connect.ts";
 import { type Authenticator, refusingAuthenticator } from "./authenticator.ts";
 import { encodeConnectRefusal, encodeConnectSuccess, readConnect } from "./connect-handshake.ts";
-import { DeadlineSweep, finishSocket, type Watched } from "./deadline-sweep.ts";
+import { DeadlineSweep, type Watched } from "./deadline-sweep.ts";
+import { refuseOverHttp } from "./http-refusal.ts";
 import { HttpService } from "./http-service.ts";
 import { isLoopbackSocket } from "./peer-address.ts";
 import type { PortCounters, RefusalReason } from "./port-counters.ts";
@@ -238,10 +239,8 @@ export class ConnectionDoor {
   #refusePlainHttp(socket: Socket): void {
     this.#options.counters.refuse("plain");
     this.#options.logger.debug(EventName.ConnectionRefused, { transport: "http", reason: PLAIN_REFUSED });
-    const body = `${PLAIN_REFUSED}\n`;
-    const head = ["HTTP/1.1 400 Bad Request", "Connection: close", "Content-Type: text/plain; charset=utf-8"];
-    socket.write(`${head.join("\r\n")}\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
-    finishSocket(socket, { sweep: this.#sweep, deadlineMs: this.#options.limits.lingerDeadlineMs });
+    const lingering = { sweep: this.#sweep, deadlineMs: this.#options.limits.lingerDeadlineMs };
+    refuseOverHttp(socket, { status: 400, text: PLAIN_REFUSED }, lingering);
   }
 
   #openSession(

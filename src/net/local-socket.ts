@@ -1,4 +1,4 @@
-import { connect, type Server } from "node:net";
+import type { Server } from "node:net";
 import { dirname } from "node:path";
 import { MillraceError, systemCode } from "../core/errors.ts";
 import { EventName } from "../observe/events.ts";
@@ -11,6 +11,7 @@ import {
   unlinkIfPresent,
   whyReplaceable,
 } from "./private-files.ts";
+import { isListening } from "./socket-liveness.ts";
 
 /** `sun_path` of a Unix socket holds 108 bytes, the last of them 0. */
 const PATH_BYTES_MAX = 107;
@@ -107,18 +108,8 @@ function groupOf(path: string, group: string): number {
  */
 async function removeDeadSocket(path: string): Promise<void> {
   if (!isOwnSocket(path)) throw cannot(path, "something else has that name, or it is another user's");
-  const isAlive = await new Promise<boolean>((resolve) => {
-    const client = connect(path);
-    client.once("connect", () => {
-      client.destroy();
-      resolve(true);
-    });
-    // A full backlog, or anything else that is not a refusal, belongs to a process that lives.
-    client.once("error", (error) => {
-      resolve(systemCode(error) !== "ECONNREFUSED");
-    });
-  });
-  if (isAlive) throw cannot(path, "another process listens on it");
+  // What cannot be told is taken for a process that lives.
+  if (await isListening(path).catch(() => true)) throw cannot(path, "another process listens on it");
   unlinkIfPresent(path);
 }
 

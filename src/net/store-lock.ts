@@ -1,4 +1,4 @@
-import { connect, createServer, type Server } from "node:net";
+import { createServer, type Server } from "node:net";
 import path from "node:path";
 import { MillraceError, systemCode } from "../core/errors.ts";
 import { type Random, randomHex } from "../core/random.ts";
@@ -10,6 +10,7 @@ import {
   openPrivateDirectory,
   unlinkIfPresent,
 } from "./private-files.ts";
+import { isListening } from "./socket-liveness.ts";
 
 /*
  * One process per store. The lock is a socket that listens, since the kernel closes it with the process however that ends.
@@ -165,23 +166,6 @@ function listenAt(socket: string): Promise<Server> {
       server.on("error", () => undefined);
       server.unref();
       resolve(server);
-    });
-  });
-}
-
-function isListening(socket: string): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    const client = connect(socket);
-    client.once("connect", () => {
-      client.destroy();
-      resolve(true);
-    });
-    client.once("error", (error) => {
-      const code = systemCode(error);
-      // A full backlog belongs to a process that lives but is busy or stopped.
-      if (code === "EAGAIN") resolve(true);
-      else if (code === "ECONNREFUSED" || code === "ENOENT") resolve(false);
-      else reject(error);
     });
   });
 }

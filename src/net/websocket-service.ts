@@ -9,7 +9,8 @@ import type { Health } from "../observe/health.ts";
 import type { Logger } from "../observe/logger.ts";
 import type { Principal } from "../core/access-rights.ts";
 import type { Authenticator } from "./authenticator.ts";
-import { type DeadlineSweep, finishSocket } from "./deadline-sweep.ts";
+import type { DeadlineSweep } from "./deadline-sweep.ts";
+import { refuseOverHttp } from "./http-refusal.ts";
 import { TOKEN_IN_URL, hasTokenInUrl, pathOf } from "./http-service.ts";
 import { peerOf } from "./peer-address.ts";
 import type { PortCounters, RefusalReason } from "./port-counters.ts";
@@ -132,17 +133,12 @@ export class WebSocketService {
     if (reason !== undefined) counters.refuse(reason);
     logger.debug(EventName.ConnectionRefused, { transport: "websocket", status, reason: reason ?? "path" });
     const shown = reason === "token-in-url" ? TOKEN_IN_URL : reason;
-    const text = `${shown ?? STATUS_CODES[status] ?? "refused"}\n`;
+    const text = shown ?? STATUS_CODES[status] ?? "refused";
     const headers = [
-      `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}`,
-      "Connection: close",
-      "Content-Type: text/plain; charset=utf-8",
-      `Content-Length: ${Buffer.byteLength(text)}`,
       ...(status === 401 ? ["WWW-Authenticate: Bearer"] : []),
       ...(status === 503 ? ["Retry-After: 1"] : []),
     ];
-    socket.write(`${headers.join("\r\n")}\r\n\r\n${text}`);
-    finishSocket(socket, { sweep, deadlineMs: limits.lingerDeadlineMs });
+    refuseOverHttp(socket, { status, text, headers }, { sweep, deadlineMs: limits.lingerDeadlineMs });
   }
 }
 

@@ -1,6 +1,7 @@
 import path from "node:path";
 
 import { MillraceError, textOf } from "../core/errors.ts";
+import { isJsonObject } from "../core/json-object.ts";
 import {
   destinationKinds,
   Persistence,
@@ -44,7 +45,7 @@ export function decodeDefinition(bytes: Uint8Array, directory: string): StoredDe
   } catch (cause) {
     throw unreadable("it is not JSON", { cause });
   }
-  if (!isObject(stored)) throw unreadable("it is not a JSON object");
+  if (!isJsonObject(stored)) throw unreadable("it is not a JSON object");
   const { version, definition = version === undefined ? stored : undefined } = stored;
   if (version !== undefined && version !== VERSION) {
     throw unreadable(`it has version ${JSON.stringify(version)}, this engine knows ${VERSION}`);
@@ -63,7 +64,7 @@ export function decodeDefinition(bytes: Uint8Array, directory: string): StoredDe
 
 /** Whether everything stands there that the engine relies on; that it was within its limits was checked when it came. */
 function isDefinition(value: unknown): value is StreamDefinition {
-  if (!isObject(value)) return false;
+  if (!isJsonObject(value)) return false;
   const { name, maxSize, streamSegmentSize, timeToLiveMillis, strategyOnFull, persistence, flushOnWrite } =
     value;
   const areSizes = [maxSize, streamSegmentSize, timeToLiveMillis ?? 1].every(
@@ -83,18 +84,14 @@ function isDefinition(value: unknown): value is StreamDefinition {
 }
 
 function areExporters(value: unknown): boolean {
-  if (!isObject(value)) return false;
+  if (!isJsonObject(value)) return false;
   return destinationKinds.every((kind) => {
     const configs = value[kind];
     return (
       Array.isArray(configs) &&
-      configs.every((config) => isObject(config) && typeof config["identifier"] === "string")
+      configs.every((config) => isJsonObject(config) && typeof config["identifier"] === "string")
     );
   });
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** @throws {MillraceError} STORE_READ_ERROR when it is missing, damaged, or of a later version */

@@ -43,11 +43,11 @@ test("createLogger writes the event, the time and the known fields, and nothing 
   const { lines, logger } = record("INFO");
   const wide = { stream: "s\n1", count: 0, token: "CANARY", payload: Buffer.from("CANARY") };
   const fields: LogFields = wide;
-  logger.info(EventName.StreamCreated, fields);
+  logger.info(EventName.StreamRestored, fields);
   const [line] = lines;
   assert.ok(line !== undefined);
   assert.deepEqual(Object.keys(line), ["level", "time", "event", "stream", "count"]);
-  assert.equal(line["event"], "stream.created");
+  assert.equal(line["event"], "stream.restored");
   assert.equal(line["stream"], "s\n1");
   assert.match(String(line["time"]), /^\d{4}-\d\d-\d\dT[\d:.]+Z$/);
 });
@@ -111,11 +111,11 @@ test(
     const logger = createLogger({ level: "WARN" });
     logger.info("engine.started");
     const before = isLoaded();
-    logger.warn("engine.degraded", { reason: "r" });
+    logger.warn("native.missing", { reason: "r" });
     console.log(before, isLoaded());
     process.exit(0);`;
     const { stdout, stderr } = await runProgram(t, ["--input-type=module", "--eval", script]);
     assert.equal(stdout, "false true\n");
-    assert.match(stderr, /^\{"level":"WARN","time":"[^"]+","event":"engine\.degraded","reason":"r"\}\n$/);
+    assert.match(stderr, /^\{"level":"WARN","time":"[^"]+","event":"native\.missing","reason":"r"\}\n$/);
   },
 );

@@ -1,3 +1,4 @@
+import { isJsonObject } from "../../core/json-object.ts";
 import { S3_METADATA_BYTES_MAX, S3_TASK_BYTES_MAX } from "../../core/service-limits.ts";
 import { keyFault } from "./s3-key.ts";
 
@@ -32,7 +33,7 @@ export function parseS3Task(data: Uint8Array): ParsedTask {
   } catch {
     return { error: "the message is no JSON in UTF-8" };
   }
-  if (!isRecord(value)) return { error: "the message is no JSON object" };
+  if (!isJsonObject(value)) return { error: "the message is no JSON object" };
   const { inputUrl, bucket, key } = value;
   const userMetadata = value["userMetadata"] ?? undefined;
   if (typeof inputUrl !== "string") return { error: "inputUrl is missing or no text" };
@@ -74,10 +75,6 @@ function metadataFault(metadata: Readonly<Record<string, string>>): string | und
     : `the metadata has ${sizeBytes} bytes, the maximum is ${S3_METADATA_BYTES_MAX}`;
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 function isTextRecord(value: unknown): value is Record<string, string> {
-  return isRecord(value) && Object.values(value).every((text) => typeof text === "string");
+  return isJsonObject(value) && Object.values(value).every((text) => typeof text === "string");
 }

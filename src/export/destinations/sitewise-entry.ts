@@ -1,3 +1,4 @@
+import { isJsonObject, type JsonObject } from "../../core/json-object.ts";
 import { MillraceError, textOf } from "../../core/errors.ts";
 import {
   SITEWISE_ALIAS_LENGTH_MAX,
@@ -32,7 +33,6 @@ interface SiteWiseVariant {
 
 type Quality = (typeof qualities)[number];
 type NullType = (typeof nullTypes)[number];
-type Fields = Readonly<Record<string, unknown>>;
 
 const qualities = ["GOOD", "BAD", "UNCERTAIN"] as const;
 /** Double, boolean, string, integer, unknown. */
@@ -116,7 +116,7 @@ function valueOf(one: unknown, what: string): SiteWiseValue {
   };
 }
 
-function variantOf(fields: Fields, what: string): SiteWiseVariant {
+function variantOf(fields: JsonObject, what: string): SiteWiseVariant {
   const given = (["stringValue", "integerValue", "doubleValue", "booleanValue", "nullValue"] as const).filter(
     (name) => !isAbsent(fields[name]),
   );
@@ -168,8 +168,8 @@ function oneOf<const T extends string>(value: unknown, what: string, words: read
   throw invalid(`${what} is ${shown(value)}, must be one of ${words.join(", ")}`);
 }
 
-function asFields(value: unknown, what: string): Fields {
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Fields;
+function asFields(value: unknown, what: string): JsonObject {
+  if (isJsonObject(value)) return value;
   throw invalid(`${what} is ${shown(value)}, must be an object`);
 }
 
