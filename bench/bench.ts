@@ -28,6 +28,8 @@ export interface BenchOptions {
   readonly storeRoot: string;
   /** Server processes write CPU profiles here, one for each thread. */
   readonly profileDirectory: string | undefined;
+  /** Messages a second, for benches that send at a fixed rate; each has its own default. */
+  readonly rate?: number;
   /** The messages that are appended: `count` of them, the same for the same count. */
   readonly createDataSet: (count: number) => DataSet;
 }

@@ -20,6 +20,14 @@ const benches: Readonly<Record<string, { readonly summary: string; load(): Promi
     summary: "append over WebSocket to an engine process: batches, single messages, yardsticks, memory",
     load: async () => (await import("./scenario/ingest.ts")).ingestBench,
   },
+  open: {
+    summary: "append at a fixed rate that waits for no answer, an exporter beside it",
+    load: async () => (await import("./scenario/open.ts")).openBench,
+  },
+  replay: {
+    summary: "read a filled stream from disk: by subscription, by the client, from several readers",
+    load: async () => (await import("./scenario/replay.ts")).replayBench,
+  },
   awaited: {
     summary: "the official Node.js client, an append after another, with the native addon and without",
     load: async () => (await import("./scenario/awaited.ts")).awaitedBench,
@@ -95,6 +103,7 @@ Options of a bench:
   --wide            every figure in the table, however wide it gets
   --case <text>     only cases whose name contains the text
   --seconds <n>     measured time of each case, 0.05 to 3600
+  --rate <n>        messages a second of a bench with a fixed rate, 1 to 5000000
   --data-set <what> ${Object.keys(seededDataSets).join(", ")}, or a file whose lines are the messages
   --out <file>      where the result goes as JSON; else to .cache/bench/results
   --store <dir>     where stores are made; not in memory (tmpfs)
@@ -104,6 +113,7 @@ Options of a bench:
 
 const SECONDS_MIN = 0.05;
 const SECONDS_MAX = 3600;
+const RATE_MAX = 5_000_000;
 
 async function main(args: readonly string[]): Promise<void> {
   const [first] = args;
@@ -134,6 +144,10 @@ async function runBench(args: readonly string[]): Promise<void> {
       `--seconds is "${values.seconds ?? ""}", must be ${SECONDS_MIN} to ${SECONDS_MAX}`,
     );
   }
+  const rate = values.rate === undefined ? undefined : Number(values.rate);
+  if (rate !== undefined && !(rate >= 1 && rate <= RATE_MAX)) {
+    throw new BenchUsageError(`--rate is "${values.rate ?? ""}", must be 1 to ${RATE_MAX}`);
+  }
   const storeRoot = values.store ?? defaultStoreRoot();
   mkdirSync(storeRoot, { recursive: true });
   checkStoreRoot(storeRoot);
@@ -144,8 +158,10 @@ async function runBench(args: readonly string[]): Promise<void> {
     storeRoot,
     profileDirectory: values.profile,
     createDataSet: chooseDataSet(dataSet),
+    ...(rate === undefined ? {} : { rate }),
   };
-  const environment = describeEnvironment({ storeRoot, dataSet, settings: { seconds, ...bench.settings } });
+  const settings = { seconds, ...bench.settings, ...(rate === undefined ? {} : { rate }) };
+  const environment = describeEnvironment({ storeRoot, dataSet, settings });
   const { json, wide, out: outPath } = values;
   await report(bench, options, { environment, json, wide, outPath });
 }
@@ -156,6 +172,7 @@ function readArguments(args: readonly string[]) {
     wide: { type: "boolean", default: false },
     case: { type: "string" },
     seconds: { type: "string" },
+    rate: { type: "string" },
     "data-set": { type: "string", default: DATA_SET_DEFAULT },
     out: { type: "string" },
     store: { type: "string" },

@@ -4,6 +4,7 @@ import { SUBPROTOCOL, TOKEN_SUBPROTOCOL_PREFIX } from "../../src/client/subproto
 import { MESSAGE_OVERHEAD_BYTES } from "../../src/core/limits.ts";
 import {
   emptyExportDefinition,
+  type ExportDefinition,
   Persistence,
   STREAM_SEGMENT_SIZE_DEFAULT,
   StrategyOnFull,
@@ -57,6 +58,10 @@ export interface StreamOptions {
   readonly persistence: Persistence;
   readonly flushOnWrite: boolean;
   readonly streamSegmentSize?: number;
+  /** {@link STREAM_NAME} by default. */
+  readonly name?: string;
+  readonly maxSize?: number;
+  readonly exportDefinition?: ExportDefinition;
 }
 
 export interface AppendCaseOptions extends EngineOptions, StreamOptions {
@@ -153,20 +158,20 @@ export class BenchEngine {
   }
 }
 
-/** Creates the stream of the bench. */
+/** Creates a stream whose oldest messages make room. */
 export async function createStream(socket: FrameSocket, options: StreamOptions): Promise<void> {
   const isFile = options.persistence === Persistence.File;
   const reply = await socket.request(
     encodeCreateMessageStream({
       requestId: "create",
       definition: {
-        name: STREAM_NAME,
-        maxSize: isFile ? FILE_STREAM_BYTES_MAX : MEMORY_STREAM_BYTES_MAX,
+        name: options.name ?? STREAM_NAME,
+        maxSize: options.maxSize ?? (isFile ? FILE_STREAM_BYTES_MAX : MEMORY_STREAM_BYTES_MAX),
         streamSegmentSize: options.streamSegmentSize ?? STREAM_SEGMENT_SIZE_DEFAULT,
         strategyOnFull: StrategyOnFull.OverwriteOldestData,
         persistence: options.persistence,
         flushOnWrite: options.flushOnWrite,
-        exportDefinition: emptyExportDefinition,
+        exportDefinition: options.exportDefinition ?? emptyExportDefinition,
       },
     }),
   );
@@ -174,19 +179,15 @@ export async function createStream(socket: FrameSocket, options: StreamOptions):
   if (status !== 0) throw new Error(`cannot create the stream: status ${status}, ${errorMessage}`);
 }
 
-export async function openStream(socket: FrameSocket): Promise<OpenStreamResult> {
-  const opened = decodeOpenStreamResult(
-    await socket.request(encodeOpenStream({ requestId: 1, name: STREAM_NAME })),
-  );
+export async function openStream(socket: FrameSocket, name = STREAM_NAME): Promise<OpenStreamResult> {
+  const opened = decodeOpenStreamResult(await socket.request(encodeOpenStream({ requestId: 1, name })));
   const { status, errorMessage } = opened;
   if (status !== 0) throw new Error(`cannot open the stream: status ${status}, ${errorMessage}`);
   return opened;
 }
 
-export async function describeStream(socket: FrameSocket): Promise<MessageStreamInfo> {
-  const reply = await socket.request(
-    encodeDescribeMessageStream({ requestId: "describe", name: STREAM_NAME }),
-  );
+export async function describeStream(socket: FrameSocket, name = STREAM_NAME): Promise<MessageStreamInfo> {
+  const reply = await socket.request(encodeDescribeMessageStream({ requestId: "describe", name }));
   const { status, errorMessage, messageStreamInfo } = decodeDescribeMessageStreamResponse(reply);
   if (!messageStreamInfo) throw new Error(`cannot describe the stream: status ${status}, ${errorMessage}`);
   return messageStreamInfo;

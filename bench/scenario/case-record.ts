@@ -16,12 +16,12 @@ export function mergedLatencies(slices: readonly Slice[]): LatencyHistogram {
 
 /**
  * What the rounds of a case say. Rates are medians of the rounds, percentiles and costs are of all rounds together.
- * `waitedFor` names what the latencies are of: `ack`.
+ * `waitedFor` names what the latencies are of, `ack` by default; null where nothing is waited for.
  */
 export function caseRecord(
   name: string,
   slices: readonly CostedSlice[],
-  { end, waitedFor = "ack" }: { readonly end: CaseEnd; readonly waitedFor?: string },
+  { end, waitedFor = "ack" }: { readonly end: CaseEnd; readonly waitedFor?: string | null },
 ): BenchRecord {
   const merged = mergedLatencies(slices);
   const summary = merged.summary();
@@ -33,7 +33,7 @@ export function caseRecord(
     values: {
       messages_per_s: Math.round(median(rates)),
       mib_per_s: roundTo(median(mibPerS), DIGITS),
-      ...latencyValues(waitedFor, merged),
+      ...(waitedFor === null ? {} : latencyValues(waitedFor, merged)),
       rss_mib: roundTo(end.rssMib, DIGITS),
       ...costs.values,
       bytes_per_accepted_byte:
@@ -42,12 +42,12 @@ export function caseRecord(
     rounds: {
       messages_per_s: rates.map(Math.round),
       mib_per_s: mibPerS.map((rate) => roundTo(rate, DIGITS)),
-      ...latencyRounds(waitedFor, slices),
+      ...(waitedFor === null ? {} : latencyRounds(waitedFor, slices)),
       cpu_s_per_gb: slices.map((slice) => perGb(slice.serverCpuS + slice.driverCpuS, slice.payloadBytes)),
       engine_cpu_s_per_gb: slices.map((slice) => perGb(slice.serverCpuS, slice.payloadBytes)),
       driver_cpu_s_per_gb: slices.map((slice) => perGb(slice.driverCpuS, slice.payloadBytes)),
     },
-    ...(summary === undefined ? {} : { latencies: { [waitedFor]: summary } }),
+    ...(summary === undefined || waitedFor === null ? {} : { latencies: { [waitedFor]: summary } }),
     threads: costs.threads,
   };
 }

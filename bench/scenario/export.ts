@@ -4,33 +4,18 @@ import { mkdtempSync, rmSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MillraceClient } from "../../src/client/millrace-client.ts";
-import { emptyExportDefinition, Persistence } from "../../src/core/stream-definition.ts";
+import { emptyExportDefinition } from "../../src/core/stream-definition.ts";
 import { KINESIS_RECORDS_MAX } from "../../src/core/kinesis-limits.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
 import { createInferenceDataSet } from "../data-set.ts";
 import { median, roundTo } from "../statistics.ts";
-import {
-  checkNewest,
-  createStream,
-  describeStream,
-  engineScript,
-  openStream,
-  startServer,
-  STREAM_NAME,
-} from "./append-case.ts";
-import { SUBPROTOCOL } from "../../src/client/subprotocol.ts";
-import { AppendPipeline } from "./append-pipeline.ts";
-import { FrameArena } from "./frame-arena.ts";
-import { FrameSocket } from "./frame-socket.ts";
+import { engineScript, startServer, STREAM_NAME } from "./append-case.ts";
+import { fillStore, type Stored } from "./filled-store.ts";
 import type { DriverOrder, DriverResult } from "./kinesis-driver.ts";
-import type { EndpointCounts } from "./kinesis-endpoint.ts";
-import { ServerProcess } from "./server-process.ts";
+import { type ArrivalCosts, KinesisTarget } from "./kinesis-target.ts";
+import type { ServerProcess } from "./server-process.ts";
 
-const KIB = 1024;
 const DATA_SET_MESSAGES = 32_768;
-const FILL_BATCH_BYTES = 64 * KIB;
-const FILL_FRAMES_IN_FLIGHT = 16;
-const FILL_S = 0.02;
 /** What a round sends for each second that it may take; a faster exporter is done sooner. */
 const MESSAGES_PER_S = 200_000;
 const MESSAGES_MIN = 20 * KINESIS_RECORDS_MAX;
@@ -39,7 +24,6 @@ const ROUNDS_MAX = 5;
 /** Between two looks at how far the exporter is; each costs the engine a request. */
 const POLL_MS = 5;
 const IN_FLIGHT = [1, 4] as const;
-const endpointScript = path.join(import.meta.dirname, "kinesis-endpoint.js");
 const driverScript = path.join(import.meta.dirname, "kinesis-driver.js");
 
 /** How fast one exporter sends a filled stream to an endpoint that accepts everything, beside the SDK alone with the same messages. */
@@ -74,7 +58,7 @@ async function* measure(
   { inFlight, rounds, messagesMin }: CaseShape,
 ): AsyncGenerator<BenchRecord> {
   const storeDirectory = mkdtempSync(path.join(options.storeRoot, "millrace-export-"));
-  const endpoint = await Endpoint.start();
+  const endpoint = await KinesisTarget.start();
   const env = endpoint.environment;
   const driver = fork(driverScript, {
     stdio: ["ignore", "ignore", "inherit", "ipc"],
@@ -82,7 +66,10 @@ async function* measure(
   });
   let run: ExportRun | undefined;
   try {
-    const stored = await fill(storeDirectory, messagesMin);
+    const stored = await fillStore(storeDirectory, {
+      messagesMin,
+      dataSet: createInferenceDataSet(DATA_SET_MESSAGES),
+    });
     const { messageCount } = stored;
     run = await ExportRun.start(storeDirectory, options, env);
     const alone: Round[] = [];
@@ -110,12 +97,7 @@ async function* measure(
 }
 
 /** One sending of all messages. CPU times are of user and system, all threads. */
-interface Round {
-  readonly elapsedS: number;
-  readonly cpuS: number;
-  readonly endpointCpuS: number;
-  readonly requests: number;
-}
+type Round = DriverResult & ArrivalCosts;
 
 function rateOf(rounds: readonly Round[], messageCount: number): number {
   return median(rounds.map(({ elapsedS }) => messageCount / elapsedS));
@@ -147,96 +129,6 @@ async function driveAlone(driver: ChildProcess, order: DriverOrder): Promise<Dri
   died.catch(() => undefined);
   const [result] = (await Promise.race([once(driver, "message"), died])) as [DriverResult];
   return result;
-}
-
-interface Stored {
-  readonly messageCount: number;
-  readonly payloadBytes: number;
-}
-
-/** Makes a store with a stream of at least so many messages. */
-async function fill(storeDirectory: string, messagesMin: number): Promise<Stored> {
-  const server = await startServer(storeDirectory, { engineScript, nodeArgs: [] });
-  try {
-    const socket = await FrameSocket.connect(`ws://${server.host}:${server.port}/v1/ws`, [SUBPROTOCOL]);
-    await createStream(socket, { persistence: Persistence.File, flushOnWrite: false });
-    const { handle, nextSequence } = await openStream(socket);
-    const { messages } = createInferenceDataSet(DATA_SET_MESSAGES);
-    const arena = new FrameArena({ messages, handle, batchBytes: FILL_BATCH_BYTES, framesPerWrite: 1 });
-    const framesInFlightMax = FILL_FRAMES_IN_FLIGHT;
-    const by = "ready bytes";
-    const pipeline = new AppendPipeline({
-      socket,
-      arena,
-      framesInFlightMax,
-      framesPerWrite: 1,
-      by,
-      nextSequence,
-    });
-    while (pipeline.acknowledgedMessages < messagesMin) await pipeline.run(FILL_S);
-    checkNewest(await describeStream(socket), pipeline.acknowledgedMessages);
-    await socket.close();
-    await server.stop();
-    return { messageCount: pipeline.acknowledgedMessages, payloadBytes: pipeline.acknowledgedBytes };
-  } finally {
-    await server.kill();
-  }
-}
-
-/** The server that accepts everything. */
-class Endpoint {
-  readonly #server: ServerProcess;
-  #records = 0;
-  #requests = 0;
-
-  private constructor(server: ServerProcess) {
-    this.#server = server;
-  }
-
-  static async start(): Promise<Endpoint> {
-    return new Endpoint(await ServerProcess.start({ script: endpointScript }));
-  }
-
-  /** Where the SDK finds it. */
-  get environment(): Record<string, string> {
-    return {
-      AWS_ENDPOINT_URL_KINESIS: this.#url,
-      AWS_ACCESS_KEY_ID: "bench",
-      AWS_SECRET_ACCESS_KEY: "bench",
-      AWS_REGION: "us-east-1",
-      AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true",
-    };
-  }
-
-  /** Resolves when so many more records came than at the end of the last round. */
-  async #receive(count: number): Promise<void> {
-    this.#records += count;
-    const answer = await fetch(`${this.#url}/records/${this.#records}`);
-    const { records, requests, refused } = (await answer.json()) as EndpointCounts;
-    if (refused > 0) throw new Error(`${refused} requests were not signed PutRecords`);
-    if (records !== this.#records) throw new Error(`${records} records came, not ${this.#records}`);
-    this.#requests = requests;
-  }
-
-  /** What `send` takes to have so many records arrive. */
-  async during(messageCount: number, send: () => Promise<DriverResult>): Promise<Round> {
-    const cpuS = this.#server.cpuSeconds();
-    const before = this.#requests;
-    const [result] = await Promise.all([send(), this.#receive(messageCount)]);
-    return { ...result, endpointCpuS: this.#server.cpuSeconds() - cpuS, requests: this.#requests - before };
-  }
-
-  async stop(): Promise<void> {
-    await this.#server.stop();
-  }
-
-  async kill(): Promise<void> {
-    await this.#server.kill();
-  }
-
-  get #url(): string {
-    return `http://${this.#server.host}:${this.#server.port}`;
-  }
 }
 
 /** An engine on a filled store. Each round gives its stream a new exporter, which begins at the first message. */

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import path from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import { systemClock } from "../../src/core/clock.ts";
@@ -17,6 +17,7 @@ import { definitionWith } from "../../test/support/stream-fixture.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
 import { median, roundTo } from "../statistics.ts";
 import { engineScript, startServer } from "./append-case.ts";
+import { dropCaches } from "./page-cache.ts";
 
 const MIB = 1024 * 1024;
 const SEGMENTS = 1000;
@@ -135,16 +136,6 @@ async function startOnce(
   const residentMib = server.residentMib();
   await server.stop();
   return residentMib;
-}
-
-/** What Linux keeps of files in memory; only root may ask it to forget them. */
-function dropCaches(): boolean {
-  try {
-    writeFileSync("/proc/sys/vm/drop_caches", "1");
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** A store as an engine leaves it, without going through one. */

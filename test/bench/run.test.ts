@@ -178,6 +178,8 @@ describe("bench run", () => {
     assert.equal(help.code, 0);
     for (const name of [
       "ingest",
+      "open",
+      "replay",
       "awaited",
       "recovery",
       "seal",
