@@ -10,7 +10,7 @@
 /* With its terminating zero: TASK_COMM_LEN of the kernel. */
 #define NAME_BYTES_MAX 16
 
-/* The most CPUs that a kernel for x86-64 or arm64 is built for; src/core/limits.ts has the same number. */
+/* The most CPUs that a kernel for x86-64 or arm64 is built for; src/core/thread-limits.ts has the same number. */
 #define CPUS_MAX 8192
 
 static napi_value refuse(napi_env env, const char *text) {

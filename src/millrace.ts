@@ -50,6 +50,11 @@ const entries: Readonly<Record<string, CommandEntry>> = {
     outlivesOutput: false,
     load: async (context) => (await import("./cli/read.ts")).readCommand(context),
   },
+  settings: {
+    summary: "Show the settings that an engine would start with, and where they come from",
+    outlivesOutput: false,
+    load: async (context) => (await import("./cli/settings.ts")).settingsCommand(context),
+  },
   tokens: {
     summary: "Make, list and revoke the tokens of clients",
     outlivesOutput: false,

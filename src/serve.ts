@@ -69,7 +69,7 @@ interface Parts {
 export async function startEngine(settings: Settings, environment: Environment): Promise<RunningEngine> {
   // Whatever is made from here on is for this user alone, also where no mode is given.
   process.umask(0o077);
-  letHeapGrow({ memoryBytes: machineMemoryBytes() });
+  if (settings.heapGrowth) letHeapGrow({ memoryBytes: machineMemoryBytes() });
   const logger = createLogger({ level: settings.logLevel });
   logger.info(EventName.EngineStarted, { version: millraceVersion(), pid: process.pid });
   if (!settings.crashDumps) refuseDumps(logger);
@@ -225,6 +225,7 @@ function startExports(
     storeDirectory: settings.storeDirectory,
     logger,
     threadPoolSize: settings.exportThreads,
+    threadsMax: settings.exportWorkers,
     threads: threads.export,
     kbitPerSecondMax: settings.exportKbitPerSecondMax,
     onStatusChange: (streamId) => parts.engine?.onExportStatus(streamId),

@@ -31,6 +31,7 @@ export async function placeThreads(settings: Settings, logger: Logger): Promise<
   const useNative = bindings !== undefined;
   const onRefused = ({ operation, reason }: PlaceRefusal): void =>
     logger.warn(EventName.NativeRefused, { operation, reason });
+  const { workerHeapMib: heapMibMax } = settings;
   const cpusOf = choosePlaces(settings, bindings, logger);
   // A thread starts where its maker runs: those of Node.js's own pool are to be there before this thread is pinned.
   if (cpusOf("main") !== undefined) await promisify(randomFill)(Buffer.alloc(1));
@@ -38,8 +39,8 @@ export async function placeThreads(settings: Settings, logger: Logger): Promise<
   for (const refusal of placeThread(main, bindings)) onRefused(refusal);
   return {
     bindings,
-    stream: { cpus: cpusOf("stream"), useNative, onRefused },
-    export: { cpus: cpusOf("export"), useNative, onRefused },
+    stream: { cpus: cpusOf("stream"), useNative, heapMibMax, onRefused },
+    export: { cpus: cpusOf("export"), useNative, heapMibMax, onRefused },
   };
 }
 

@@ -1,3 +1,5 @@
+import { profileNames } from "./profile-name.ts";
+import { profiles } from "./profiles.ts";
 import { fileKeyOf, flagOf, rowOf, settingKeys, type SettingKey } from "./schema.ts";
 
 /** A setting in words, for help texts and the README. */
@@ -37,4 +39,20 @@ export function settingsMarkdown(): string {
     return `| \`${env}\` \`${flag}\` \`${fileKey}\` | ${value} | ${takes} | ${doc} |`;
   });
   return [...head, ...rows].join("\n");
+}
+
+/** What the profile for small machines puts in the place of defaults, in Markdown. */
+export function profileMarkdown(): string {
+  const names = profileNames.filter((name) => Object.keys(profiles[name]).length > 0);
+  const keys = settingKeys.filter((key) => names.some((name) => profiles[name][key] !== undefined));
+  const rows = keys.map((key) => {
+    const { env, unit, defaultText } = rowOf(key);
+    const values = names.map((name) => String(profiles[name][key] ?? ""));
+    return `| \`${env}\`${unit === undefined ? "" : ` (${unit})`} | ${defaultText === "" ? "none" : defaultText} | ${values.join(" | ")} |`;
+  });
+  return [
+    `| variable | default | ${names.join(" | ")} |`,
+    `|---|---|${"---|".repeat(names.length)}`,
+    ...rows,
+  ].join("\n");
 }

@@ -5,6 +5,7 @@ import {
   EXPORT_THREADS_DEFAULT,
   EXPORT_THREADS_MAX,
 } from "../core/limits.ts";
+import { EXPORT_POOL_THREADS_DEFAULT } from "../core/thread-limits.ts";
 import { KINESIS_INTER_CALL_DELAY_MS_MAX } from "../core/kinesis-limits.ts";
 import { S3_PART_BYTES_MAX, S3_PART_BYTES_MIN } from "../core/service-limits.ts";
 import { file, integer, listOf, textLike } from "./setting-kinds.ts";
@@ -18,7 +19,13 @@ export const exportRows = {
     env: "STREAM_MANAGER_EXPORTER_THREAD_POOL_SIZE",
     kind: integer({ min: 1, max: EXPORT_THREADS_MAX }),
     default: EXPORT_THREADS_DEFAULT,
-    doc: "Most batches that are exported at a time, by at most two threads; none runs while nothing is exported",
+    doc: "Most batches that are exported at a time; no thread runs while nothing is exported",
+  }),
+  exportWorkers: row({
+    env: "MILLRACE_EXPORT_WORKERS",
+    kind: integer({ min: 1, max: EXPORT_THREADS_MAX }),
+    default: EXPORT_POOL_THREADS_DEFAULT,
+    doc: "Most threads that export; an upload mostly waits, so one can have several under way",
   }),
   kinesisInterCallDelayMs: row({
     env: "STREAM_MANAGER_EXPORTER_KINESIS_INTER_CALL_DELAY_MS",

@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { MillraceError } from "../core/errors.ts";
 import { parseExportMap } from "../core/export-map.ts";
 import { parseThreadCpus } from "../core/thread-cpus.ts";
+import { profiles } from "./profiles.ts";
 import { fileKeyOf, flagOf, rowOf, settingKeys, type SettingKey, type Settings } from "./schema.ts";
 import type { Machine } from "./setting-row.ts";
 import type { SettingsFile } from "./settings-file.ts";
@@ -14,6 +15,8 @@ export interface SettingSources extends Machine {
 
 export interface LoadedSettings {
   readonly settings: Settings;
+  /** Where each value came from: `default`, `MILLRACE_PROFILE=small`, or what a message names it by. */
+  readonly sources: Readonly<Record<SettingKey, string>>;
   /** One line each: what was set without effect. */
   readonly notices: readonly string[];
 }
@@ -25,25 +28,39 @@ interface Given {
 }
 
 /**
- * Puts the settings together, the later over the earlier: defaults, file, environment, flags. An empty variable counts as not set.
+ * Puts the settings together, the later over the earlier: defaults, profile, file, environment, flags. An empty variable counts as not
+ * set.
  * @throws {MillraceError} INVALID_SETTING, one line that names the setting, the value and what it must be
  */
 export function loadSettings(sources: SettingSources): LoadedSettings {
   refuseUnknownFileKeys(sources.file);
   const notices = unknownVariables(sources.env);
-  const entries = settingKeys.map((key) => {
-    const row = rowOf(key);
+  const profile = profileOf(sources);
+  const found = settingKeys.map((key) => {
     const given = lookUp(key, sources);
-    if (given === undefined || given.value === row.automatic)
-      return [key, Object.freeze(row.defaultFor(sources))];
-    const value = check(key, given);
-    if (row.unused !== undefined) notices.push(`${given.source} has no effect: ${row.unused}`);
-    return [key, Object.freeze(value)];
+    const { automatic, unused, defaultFor } = rowOf(key);
+    if (given === undefined && profile.values[key] !== undefined)
+      return { key, value: profile.values[key], source: profile.source };
+    if (given === undefined) return { key, value: defaultFor(sources), source: "default" };
+    if (given.value === automatic) return { key, value: defaultFor(sources), source: given.source };
+    if (unused !== undefined) notices.push(`${given.source} has no effect: ${unused}`);
+    return { key, value: check(key, given), source: given.source };
   });
-  // Each value was checked by the schema of its own row, or is its row's default.
-  const settings = Object.freeze(Object.fromEntries(entries)) as Settings;
+  // Each value was checked by the schema of its own row, or is its row's default or a profile's.
+  const settings = Object.freeze(
+    Object.fromEntries(found.map(({ key, value }) => [key, Object.freeze(value)])),
+  ) as Settings;
   checkTogether(settings);
-  return { settings, notices };
+  const origins = Object.fromEntries(found.map(({ key, source }) => [key, source]));
+  return { settings, sources: origins as LoadedSettings["sources"], notices };
+}
+
+/** What the profile that was chosen says in place of defaults. */
+function profileOf(sources: SettingSources): { values: Partial<Settings>; source: string } {
+  const given = lookUp("profile", sources);
+  if (given === undefined) return { values: {}, source: "default" };
+  const name = check("profile", given) as Settings["profile"];
+  return { values: profiles[name], source: `${rowOf("profile").env}=${name}` };
 }
 
 function lookUp(key: SettingKey, { flags, env, file }: SettingSources): Given | undefined {

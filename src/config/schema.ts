@@ -29,11 +29,16 @@ import {
   SYNC_INTERVAL_MS_DEFAULT,
   SYNC_INTERVAL_MS_MAX,
   SYNC_INTERVAL_MS_MIN,
+} from "../core/limits.ts";
+import {
+  WORKER_HEAP_MIB_MAX,
+  WORKER_HEAP_MIB_MIN,
   WORKERS_AUTO_MAX,
   WORKERS_MAX,
-} from "../core/limits.ts";
+} from "../core/thread-limits.ts";
 import { THREAD_CPUS_FORM } from "../core/thread-cpus.ts";
 import { exportRows } from "./export-rows.ts";
+import { profileNames } from "./profile-name.ts";
 import {
   boolean,
   directory,
@@ -51,6 +56,12 @@ import { computedRow, optionalRow, row, type Machine, type SettingRow } from "./
 
 /** Every setting there is. The names that begin with STREAM_MANAGER_ are the stream manager's own. */
 export const settingRows = {
+  profile: row({
+    env: "MILLRACE_PROFILE",
+    kind: oneWordOf(profileNames),
+    default: "standard",
+    doc: "Defaults for a kind of machine: small is for 1 GB of memory and less",
+  }),
   storeDirectory: computedRow({
     env: "STREAM_MANAGER_STORE_ROOT_DIR",
     kind: directory,
@@ -208,6 +219,18 @@ export const settingRows = {
     default: 0,
     unit: "bytes",
     doc: "Kept free on the disk of the store: below it streams behave as full; 0 keeps nothing",
+  }),
+  heapGrowth: row({
+    env: "MILLRACE_HEAP_GROWTH",
+    kind: boolean,
+    default: true,
+    doc: "Whether garbage may gather up to 600 MB under full load, which saves CPU; only with 4 GiB of memory and more",
+  }),
+  workerHeapMib: optionalRow({
+    env: "MILLRACE_WORKER_HEAP_MIB",
+    kind: integer({ min: WORKER_HEAP_MIB_MIN, max: WORKER_HEAP_MIB_MAX }),
+    unit: "MiB",
+    doc: "Most heap of a worker thread, beside which messages lie; one that needs more is replaced",
   }),
   memoryStreamBytesMax: computedRow({
     env: "MILLRACE_MEMORY_STREAM_BYTES_MAX",

@@ -155,17 +155,17 @@ export const COMMIT_ALIGN_BYTES_DEFAULT = 4096;
 export const PRODUCER_WINDOW_BATCHES = 64;
 export const PRODUCERS_PER_STREAM_MAX = 1000;
 
-/**
- * Young objects of a stream worker's heap. What passes through a worker lies outside its heap; with V8's own 48 the opening of 1,000
- * streams left 14 MiB of garbage resident, and appends took as much CPU.
- */
-export const WORKER_YOUNG_GENERATION_MIB = 3;
-
 /** Rings: capacity is a power of two; one client may hold a quarter of a ring. */
 export const RING_BYTES_DEFAULT = 4 * MIB;
 export const RING_FRAGMENT_BYTES_MAX = 512 * KIB;
 /** What may wait for a full ring, over all connections; above it requests are refused until the worker has caught up. */
-export const RING_QUEUED_BYTES_MAX = 64 * MIB;
+const RING_QUEUED_BYTES_MAX = 64 * MIB;
+/** The same in rings, so that small ones make for a small engine. */
+const RING_QUEUED_RINGS_MAX = 16;
+
+export function ringQueuedBytesMax(ringBytes: number): number {
+  return Math.min(RING_QUEUED_BYTES_MAX, RING_QUEUED_RINGS_MAX * ringBytes);
+}
 
 /** Batches a worker keeps for streams whose sync lags; above it the ring is not drained, and so sockets are not read. */
 export const HELD_BYTES_MAX = 16 * MIB;
@@ -277,8 +277,6 @@ export const READ_REPLY_BYTES_HARD_MAX = 64 * MIB;
 export const READ_CHUNK_BYTES_MAX = 256 * KIB;
 
 export const STREAMS_MAX_DEFAULT = 10_000;
-export const WORKER_DEATHS_MAX = 5;
-export const WORKER_DEATHS_WINDOW_MS = 60_000;
 
 /** Export. */
 export const EXPORT_BACKOFF_MS_MIN = 100;
@@ -314,7 +312,6 @@ export const EXPORT_ARRIVAL_MARKS_MAX = 256;
 export const EXPORT_LOOK_AHEAD_MESSAGES_MAX = 1000;
 /** Streams whose segments one export worker keeps open. */
 export const EXPORT_READERS_MAX = 16;
-export const EXPORT_POOL_THREADS_MAX = 2;
 export const EXPORT_THREAD_IDLE_MS_MAX = 60_000;
 /** What a bandwidth cap keeps of the time in which nothing was sent, and how much of it one request may take. */
 export const EXPORT_CAP_BATCH_MS = 1000;
@@ -368,10 +365,6 @@ export const FORECAST_KEEPING_UP_MS = 10_000;
 /** Bounds of settings (config/schema.ts); their defaults stand above, in the section they belong to. */
 export const PORT_DEFAULT = 8088;
 export const PORT_MAX = 65_535;
-export const WORKERS_MAX = 64;
-export const WORKERS_AUTO_MAX = 4;
-/** The highest number of a CPU that kernels for x86-64 and arm64 are built for; native-bindings/thread-placement.c counts them. */
-export const THREAD_CPU_MAX = 8191;
 export const SYNC_INTERVAL_MS_MIN = 10;
 export const SYNC_INTERVAL_MS_MAX = 60_000;
 export const SYNC_BYTES_MIN = 64 * KIB;

@@ -1,5 +1,5 @@
 import { MillraceError } from "./errors.ts";
-import { THREAD_CPU_MAX } from "./limits.ts";
+import { THREAD_CPU_MAX } from "./thread-limits.ts";
 
 /** The threads of an engine that a setting places. */
 export const threadRoles = ["main", "stream", "export"] as const;

@@ -1,6 +1,7 @@
 import type { Clock } from "../core/clock.ts";
 import { asMillraceError } from "../core/errors.ts";
-import { OUTBOUND_BUFFERED_BYTES_MAX, WORKER_DEATHS_MAX } from "../core/limits.ts";
+import { OUTBOUND_BUFFERED_BYTES_MAX } from "../core/limits.ts";
+import { WORKER_DEATHS_MAX } from "../core/thread-limits.ts";
 import type { Random } from "../core/random.ts";
 import { Persistence } from "../core/stream-definition.ts";
 import { STREAM_START, type StreamPlace } from "../core/stream-ledger.ts";

@@ -1,7 +1,8 @@
 import { assert } from "../core/assert.ts";
 import { wallMs } from "../core/clock.ts";
 import { asMillraceError } from "../core/errors.ts";
-import { EXPORT_POOL_THREADS_MAX, EXPORT_THREADS_DEFAULT } from "../core/limits.ts";
+import { EXPORT_THREADS_DEFAULT } from "../core/limits.ts";
+import { EXPORT_POOL_THREADS_DEFAULT } from "../core/thread-limits.ts";
 import { systemTimers, type Timers } from "../core/timers.ts";
 import type { ExportStatus } from "../core/stream-definition.ts";
 import { EventName } from "../observe/events.ts";
@@ -55,7 +56,7 @@ export class ExportManager {
   #idleWaiters: (() => void)[] = [];
 
   constructor(options: ExportManagerOptions) {
-    const { threadPoolSize = EXPORT_THREADS_DEFAULT, threadsMax = EXPORT_POOL_THREADS_MAX } = options;
+    const { threadPoolSize = EXPORT_THREADS_DEFAULT, threadsMax = EXPORT_POOL_THREADS_DEFAULT } = options;
     assert(threadPoolSize >= 1 && threadsMax >= 1, "an export pool has a slot and a thread");
     this.#options = options;
     this.#slots = threadPoolSize;

@@ -19,10 +19,17 @@ export interface TaskPool {
 export interface ExportThreadsOptions {
   readonly cpus: ThreadPlace["cpus"];
   readonly useNative: boolean;
+  /** Of its old objects; V8 decides if undefined. */
+  readonly heapMibMax: number | undefined;
   readonly onRefused: (refusal: PlaceRefusal) => void;
 }
 
-const anywhere: ExportThreadsOptions = { cpus: undefined, useNative: false, onRefused: () => undefined };
+const anywhere: ExportThreadsOptions = {
+  cpus: undefined,
+  useNative: false,
+  heapMibMax: undefined,
+  onRefused: () => undefined,
+};
 
 interface ExportPoolOptions {
   readonly settings: Pick<ExportWorkerSettings, "storeDirectory" | "destinations">;
@@ -69,7 +76,7 @@ export class ExportPool implements TaskPool {
   async #start(): Promise<Piscina<ExportTask, ExportResult>> {
     const { Piscina } = await import("piscina");
     const { threadsMax, tasksMax, environment, settings, threads = anywhere } = this.#options;
-    const { onRefused, ...place } = threads;
+    const { onRefused, heapMibMax, ...place } = threads;
     const workerData: ExportWorkerSettings = { ...settings, place, startCount: new SharedArrayBuffer(4) };
     const pool = new Piscina<ExportTask, ExportResult>({
       filename: new URL("./export-worker.js", import.meta.url).href,
@@ -80,6 +87,7 @@ export class ExportPool implements TaskPool {
       idleTimeout: EXPORT_THREAD_IDLE_MS_MAX,
       recordTiming: false,
       workerData,
+      ...(heapMibMax !== undefined && { resourceLimits: { maxOldGenerationSizeMb: heapMibMax } }),
       ...(environment === undefined ? {} : { env: { ...environment } }),
     });
     // Nothing else is said by a worker beside the results of its tasks.

@@ -1,6 +1,6 @@
 import type { Clock } from "../core/clock.ts";
 import { MillraceError } from "../core/errors.ts";
-import { RING_QUEUED_BYTES_MAX } from "../core/limits.ts";
+import { ringQueuedBytesMax } from "../core/limits.ts";
 import { MESSAGE_LENGTH_BYTES } from "../core/message-framing.ts";
 import type { LedgerChange, LedgerSnapshot } from "../core/stream-ledger.ts";
 import { AdaptiveSpin } from "../ring/adaptive-spin.ts";
@@ -140,7 +140,7 @@ export class StreamProxy {
   /** @throws {MillraceError} SERVER_BUSY when too much waits for the ring already */
   assertRoom(): void {
     const { queuedBytes } = this.#down;
-    if (queuedBytes <= RING_QUEUED_BYTES_MAX) return;
+    if (queuedBytes <= ringQueuedBytesMax(this.#options.ringBytes)) return;
     throw new MillraceError("SERVER_BUSY", `${queuedBytes} bytes wait for the stream's worker: retry`);
   }
 

@@ -1,6 +1,6 @@
 import { Worker } from "node:worker_threads";
 import { asError } from "../core/errors.ts";
-import { WORKER_YOUNG_GENERATION_MIB } from "../core/limits.ts";
+import { WORKER_YOUNG_GENERATION_MIB } from "../core/thread-limits.ts";
 import type { PlaceRefusal, ThreadPlace } from "../native/thread-placement.ts";
 import type { ControlReply, ControlRequest, StreamWorkerData } from "./stream-channel.ts";
 
@@ -25,6 +25,8 @@ export type StartStreamThread = (data: StreamWorkerData, events: StreamThreadEve
 export interface StreamThreadsOptions {
   readonly cpus: ThreadPlace["cpus"];
   readonly useNative: boolean;
+  /** Of its old objects; V8 decides if undefined. */
+  readonly heapMibMax: number | undefined;
   readonly onRefused: (refusal: PlaceRefusal) => void;
 }
 
@@ -38,21 +40,25 @@ export interface PlacementReply {
   readonly refusal: PlaceRefusal;
 }
 
-export function streamThreads({ onRefused, ...place }: StreamThreadsOptions): StartStreamThread {
+export function streamThreads({ onRefused, heapMibMax, ...place }: StreamThreadsOptions): StartStreamThread {
   return (data, events) => {
     const name = `mr-stream-${data.workerIndex}`;
-    return startStreamThread({ ...data, place: { name, ...place } }, { ...events, onRefused });
+    return startStreamThread({ ...data, place: { name, ...place } }, { ...events, heapMibMax, onRefused });
   };
 }
 
 function startStreamThread(
   data: PlacedWorkerData,
-  events: StreamThreadEvents & Pick<StreamThreadsOptions, "onRefused">,
+  events: StreamThreadEvents & Pick<StreamThreadsOptions, "onRefused" | "heapMibMax">,
 ): StreamThread {
+  const { heapMibMax } = events;
   const worker = new Worker(new URL("./stream-worker.js", import.meta.url), {
     workerData: data,
     name: `stream-${data.workerIndex}`,
-    resourceLimits: { maxYoungGenerationSizeMb: WORKER_YOUNG_GENERATION_MIB },
+    resourceLimits: {
+      maxYoungGenerationSizeMb: WORKER_YOUNG_GENERATION_MIB,
+      ...(heapMibMax !== undefined && { maxOldGenerationSizeMb: heapMibMax }),
+    },
   });
   let failure: Error | undefined;
   worker.on("message", (reply: ControlReply | PlacementReply) => {

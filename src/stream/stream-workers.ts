@@ -1,7 +1,8 @@
 import { assert } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
 import { MillraceError } from "../core/errors.ts";
-import { APPEND_OUTCOME_DEADLINE_MS, WORKER_DEATHS_MAX, WORKER_DEATHS_WINDOW_MS } from "../core/limits.ts";
+import { APPEND_OUTCOME_DEADLINE_MS } from "../core/limits.ts";
+import { WORKER_DEATHS_MAX, WORKER_DEATHS_WINDOW_MS } from "../core/thread-limits.ts";
 import { systemTimers, type Timers } from "../core/timers.ts";
 import type { LedgerChange } from "../core/stream-ledger.ts";
 import { EventName } from "../observe/events.ts";
@@ -25,7 +26,12 @@ export interface WorkerPlatform {
   yieldTurn(): Promise<void>;
 }
 
-const anywhere: StreamThreadsOptions = { cpus: undefined, useNative: false, onRefused: () => undefined };
+const anywhere: StreamThreadsOptions = {
+  cpus: undefined,
+  useNative: false,
+  heapMibMax: undefined,
+  onRefused: () => undefined,
+};
 
 export function threadPlatform(threads = anywhere): WorkerPlatform {
   return {

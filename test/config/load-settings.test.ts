@@ -104,6 +104,48 @@ describe("loadSettings, order", () => {
   });
 });
 
+describe("loadSettings, profiles", () => {
+  const small = { MILLRACE_PROFILE: "small" };
+
+  it("let a profile win over defaults, and everything else over the profile", () => {
+    assert.equal(load({}).settings.workers, 4);
+    assert.equal(load({ env: small }).settings.workers, 1);
+    assert.equal(load({ file: file({ profile: "small" }) }).settings.ringBytes, 2 ** 21);
+    assert.equal(load({ file: file({ profile: "small", workers: 2 }) }).settings.workers, 2);
+    assert.equal(load({ file: file({ workers: 2 }), env: small }).settings.workers, 2);
+    assert.equal(load({ env: { ...small, MILLRACE_WORKERS: "3" } }).settings.workers, 3);
+    assert.equal(load({ env: { ...small, MILLRACE_WORKERS: "auto" } }).settings.workers, 4);
+    assert.equal(load({ env: small, flags: { profile: "standard" } }).settings.workers, 4);
+    assert.equal(load({ env: small, flags: { workers: "5" } }).settings.workers, 5);
+    assert.equal(load({ env: { MILLRACE_PROFILE: "SMALL" } }).settings.profile, "small");
+    assert.equal(
+      refusal({ env: { MILLRACE_PROFILE: "tiny" } }),
+      'MILLRACE_PROFILE is "tiny" and must be one of standard, small',
+    );
+  });
+
+  it("say where each value came from", () => {
+    const { sources } = load({
+      env: { ...small, MILLRACE_WORKERS: "auto" },
+      file: file({ port: 1, ring_bytes: 2 ** 22 }),
+      flags: { host: "127.0.0.2" },
+    });
+    const { port, ringBytes, workers, host, profile, exportThreads, syncIntervalMs } = sources;
+    assert.deepEqual(
+      { port, ringBytes, workers, host, profile, exportThreads, syncIntervalMs },
+      {
+        port: "port in edge.toml",
+        ringBytes: "ring_bytes in edge.toml",
+        workers: "MILLRACE_WORKERS",
+        host: "--host",
+        profile: "MILLRACE_PROFILE",
+        exportThreads: "MILLRACE_PROFILE=small",
+        syncIntervalMs: "default",
+      },
+    );
+  });
+});
+
 describe("loadSettings, refusals", () => {
   it("names the setting as it was given, the value and what it must be", () => {
     assert.equal(
@@ -145,7 +187,7 @@ describe("loadSettings, refusals", () => {
     assert.match(refusal({ file: file({ port: "8088" }) }), /^port in edge\.toml is "8088" and must be/);
     assert.match(
       refusal({ file: file({ prot: 1 }) }),
-      /^"prot" in edge\.toml is not a setting; there are store_d/,
+      /^"prot" in edge\.toml is not a setting; there are profile, store_d/,
     );
   });
 

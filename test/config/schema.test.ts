@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import * as v from "valibot";
 import { describeSettings } from "../../src/config/describe-settings.ts";
-import { fileKeyOf, flagOf, rowOf, settingKeys } from "../../src/config/schema.ts";
+import { profileNames } from "../../src/config/profile-name.ts";
+import { profiles } from "../../src/config/profiles.ts";
+import { fileKeyOf, flagOf, rowOf, settingKeys, type SettingKey } from "../../src/config/schema.ts";
 
 const machine = { env: {}, homeDirectory: "/home/edge", cores: 4, memoryBytes: 2 ** 33 };
 
@@ -40,6 +42,23 @@ describe("settingRows", () => {
         `${key} as text`,
       );
     }
+  });
+});
+
+describe("profiles", () => {
+  it("hold values that the schemas of their settings accept", () => {
+    for (const name of profileNames) {
+      for (const [key, value] of Object.entries(profiles[name]))
+        assert.ok(v.is(rowOf(key as SettingKey).kind.schema, value), `${name}: ${key}`);
+    }
+  });
+
+  it("give the small machine less than the default does", () => {
+    const { heapGrowth, workerHeapMib, ...numbers } = profiles.small;
+    assert.equal(heapGrowth, false);
+    assert.ok(workerHeapMib !== undefined);
+    for (const [key, value] of Object.entries(numbers))
+      assert.ok((value as number) < (rowOf(key as SettingKey).defaultFor(machine) as number), key);
   });
 });
 

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { EXPORT_READERS_MAX, EXPORT_POOL_THREADS_MAX } from "../../src/core/limits.ts";
+import { EXPORT_READERS_MAX } from "../../src/core/limits.ts";
+import { EXPORT_POOL_THREADS_DEFAULT } from "../../src/core/thread-limits.ts";
 import { testSeed } from "../support/seeded-random.ts";
 import { EngineFuzz } from "./engine-fuzz.ts";
 import { EngineInputs } from "./engine-inputs.ts";
@@ -54,7 +55,7 @@ test(
     assert.ok(after.rss - before.rss < RSS_GROWTH_BYTES_MAX, `${seed} ${JSON.stringify(figures)}`);
     // A mutated definition may start an export worker, which ends once it has been idle for a minute.
     const threads = after.threads - before.threads;
-    assert.ok(threads <= EXPORT_POOL_THREADS_MAX, `${seed} ${threads} threads more`);
+    assert.ok(threads <= EXPORT_POOL_THREADS_DEFAULT, `${seed} ${threads} threads more`);
     const descriptors = after.descriptors - before.descriptors;
     const most = THREAD_DESCRIPTORS * Math.max(0, threads);
     assert.ok(descriptors <= most, `${seed} ${descriptors} descriptors more, ${threads} threads`);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, it, type TestContext } from "node:test";
 import { Worker } from "node:worker_threads";
-import { THREAD_CPU_MAX } from "../../src/core/limits.ts";
+import { THREAD_CPU_MAX } from "../../src/core/thread-limits.ts";
 import { formatCpuList } from "../../src/core/thread-cpus.ts";
 import { loadNativeBindings, type NativeBindings } from "../../src/native/native-bindings.ts";
 import {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { WORKER_DEATHS_MAX, WORKER_DEATHS_WINDOW_MS } from "../../src/core/limits.ts";
+import { WORKER_DEATHS_MAX, WORKER_DEATHS_WINDOW_MS } from "../../src/core/thread-limits.ts";
 import { silentLogger } from "../../src/observe/logger.ts";
 import { HandledSlot } from "../../src/stream/handled-slot.ts";
 import type { StreamWorkerData } from "../../src/stream/stream-channel.ts";

@@ -12,10 +12,15 @@ describe("withSettings", () => {
 
   it("replaces what stands between the markers and nothing else", () => {
     const before = "# a\n<!-- settings: written by tools/settings-section.ts -->\nold\n";
-    const after = "<!-- /settings -->\nmore\n";
+    const after = [
+      "<!-- /settings -->\nmore\n",
+      "<!-- profiles: written by tools/settings-section.ts -->\nold\n<!-- /profiles -->\nend\n",
+    ].join("");
     const text = withSettings(before + after);
-    assert.ok(text.startsWith("# a\n") && text.endsWith(after));
+    assert.ok(text.startsWith("# a\n") && text.endsWith("<!-- /profiles -->\nend\n"));
     assert.doesNotMatch(text, /old/);
+    assert.match(text, /<!-- \/settings -->\nmore\n/);
+    assert.match(text, /`MILLRACE_WORKERS` \| auto: half the cores, 1 to 4 \| 1 \|/);
     assert.match(
       text,
       /`STREAM_MANAGER_SERVER_PORT` `--port` `port` \| 8088 \| an integer from 0 to 65535 \|/,
@@ -25,5 +30,7 @@ describe("withSettings", () => {
 
   it("refuses a text without the markers", () => {
     assert.throws(() => withSettings("# a\n"), /lacks/);
+    const settings = "<!-- settings: written by tools/settings-section.ts -->\n<!-- /settings -->\n";
+    assert.throws(() => withSettings(settings), /lacks <!-- profiles/);
   });
 });
