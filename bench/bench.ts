@@ -15,6 +15,8 @@ export interface BenchRecord {
   readonly rounds?: Readonly<Record<string, readonly number[]>>;
   /** Whole distributions, by what was waited for: `ack`, `push`. */
   readonly latencies?: Readonly<Record<string, LatencySummary>>;
+  /** Of a run of a sweep: the case, and what was set for it. The record's name holds both. */
+  readonly sweep?: { readonly case: string; readonly parameters: Readonly<Record<string, string>> };
   /** CPU-seconds for each GB of payload, by program and thread: `engine mr-main`, `driver`. */
   readonly threads?: Readonly<Record<string, number>>;
 }

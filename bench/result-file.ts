@@ -46,6 +46,7 @@ const resultSchema = v.object({
       values: v.record(v.string(), figure),
       rounds: v.exactOptional(v.record(v.string(), v.array(v.number()))),
       latencies: v.exactOptional(v.record(v.string(), latencySummary)),
+      sweep: v.exactOptional(v.object({ case: v.string(), parameters: v.record(v.string(), v.string()) })),
       threads: v.exactOptional(v.record(v.string(), v.number())),
     }),
   ),

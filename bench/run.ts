@@ -11,7 +11,7 @@ import {
   describeEnvironment,
   type BenchEnvironment,
 } from "./environment.ts";
-import { defaultResultPath, RESULT_FORMAT, writeResult } from "./result-file.ts";
+import { defaultResultPath, RESULT_FORMAT, writeResult, type BenchResult } from "./result-file.ts";
 import { TABLE_WIDTH, TablePrinter } from "./table-printer.ts";
 import { parseToolArgs } from "./tool/tool-args.ts";
 
@@ -80,6 +80,10 @@ const tools: Readonly<Record<string, { readonly summary: string; load(): Promise
     summary: "two results, or two sides of several: ratios with intervals, and a verdict",
     load: async () => (await import("./tool/compare.ts")).compare,
   },
+  report: {
+    summary: "one page of HTML of one result or several: tables, plots, rounds",
+    load: async () => (await import("./tool/report.ts")).report,
+  },
 };
 
 type BenchTool = (args: readonly string[]) => Promise<void> | void;
@@ -106,6 +110,7 @@ Options of a bench:
   --rate <n>        messages a second of a bench with a fixed rate, 1 to 5000000
   --data-set <what> ${Object.keys(seededDataSets).join(", ")}, or a file whose lines are the messages
   --out <file>      where the result goes as JSON; else to .cache/bench/results
+  --report <file>   a page of HTML of the result too
   --store <dir>     where stores are made; not in memory (tmpfs)
   --profile <dir>   server processes write CPU profiles there
   --help            this text
@@ -162,8 +167,12 @@ async function runBench(args: readonly string[]): Promise<void> {
   };
   const settings = { seconds, ...bench.settings, ...(rate === undefined ? {} : { rate }) };
   const environment = describeEnvironment({ storeRoot, dataSet, settings });
-  const { json, wide, out: outPath } = values;
-  await report(bench, options, { environment, json, wide, outPath });
+  const { json, wide, out: outPath = defaultResultPath(name, environment), report: reportPath } = values;
+  const result = await measure(bench, options, { environment, json, wide, outPath });
+  if (reportPath === undefined) return;
+  const { writeReport } = await import("./tool/report.ts");
+  writeReport(reportPath, [{ title: path.basename(outPath, ".json"), result }]);
+  if (!json) process.stdout.write(`page: ${path.relative(process.cwd(), reportPath)}\n`);
 }
 
 function readArguments(args: readonly string[]) {
@@ -175,30 +184,35 @@ function readArguments(args: readonly string[]) {
     rate: { type: "string" },
     "data-set": { type: "string", default: DATA_SET_DEFAULT },
     out: { type: "string" },
+    report: { type: "string" },
     store: { type: "string" },
     profile: { type: "string" },
     help: { type: "boolean", default: false },
   });
 }
 
-async function report(
+interface Output {
+  readonly environment: BenchEnvironment;
+  readonly json: boolean;
+  readonly wide: boolean;
+  readonly outPath: string;
+}
+
+/** Runs the bench, prints each record and writes the result. */
+async function measure(
   bench: Bench,
   options: BenchOptions,
-  {
-    environment,
-    json,
-    wide,
-    outPath = defaultResultPath(bench.name, environment),
-  }: { environment: BenchEnvironment; json: boolean; wide: boolean; outPath: string | undefined },
-): Promise<void> {
+  { environment, json, wide, outPath }: Output,
+): Promise<BenchResult> {
   const writeLine = (line: string): boolean => process.stdout.write(`${line}\n`);
   const table = new TablePrinter({ writeLine, width: wide ? Infinity : TABLE_WIDTH });
   if (!json) table.printEnvironment(environment);
   const records: BenchRecord[] = [];
+  const result: BenchResult = { format: RESULT_FORMAT, bench: bench.name, environment, records };
   for await (const record of bench.run(options)) {
     records.push(record);
     // After each record: what took minutes to measure is there when the next case fails.
-    writeResult(outPath, { format: RESULT_FORMAT, bench: bench.name, environment, records });
+    writeResult(outPath, result);
     if (json) process.stdout.write(`${JSON.stringify({ ...record, environment })}\n`);
     else table.print(record);
   }
@@ -207,6 +221,7 @@ async function report(
   }
   if (!json) table.finish();
   if (!json) process.stdout.write(`\nresult: ${path.relative(process.cwd(), outPath)}\n`);
+  return result;
 }
 
 try {

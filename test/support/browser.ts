@@ -1,10 +1,11 @@
-import { spawn } from "node:child_process";
+import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo, Server } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { createInterface } from "node:readline";
 import type { CleanUp } from "./program.ts";
 
 export const BROWSER = "chromium";
@@ -31,16 +32,39 @@ export interface BrowserOptions {
 }
 
 /** A real browser on one page until the test ends. */
-export function openBrowser(t: CleanUp, { url, hosts }: BrowserOptions): void {
+export function openBrowser(t: CleanUp, options: BrowserOptions): void {
+  launch(t, options, []).stderr?.resume();
+}
+
+const DEBUG_DEADLINE_MS = 30_000;
+
+/** The same on an empty page. @returns where it takes commands, an address of the Chrome DevTools Protocol */
+export async function openDebuggedBrowser(t: CleanUp): Promise<string> {
+  const { stderr } = launch(t, { url: "about:blank", hosts: {} }, ["--remote-debugging-port=0"]);
+  const lines = createInterface({ input: stderr! });
+  const timer = setTimeout(() => lines.close(), DEBUG_DEADLINE_MS);
+  for await (const line of lines) {
+    const address = /DevTools listening on (ws:\S+)/.exec(line)?.[1];
+    if (address === undefined) continue;
+    clearTimeout(timer);
+    stderr!.resume();
+    return address;
+  }
+  throw new Error(`${BROWSER} gave no address for commands`);
+}
+
+function launch(t: CleanUp, { url, hosts }: BrowserOptions, extraFlags: readonly string[]): ChildProcess {
   const profile = mkdtempSync(path.join(tmpdir(), "millrace-browser-"));
   const rules = Object.entries(hosts).map(([name, address]) => `MAP ${name} ${address}`);
   const args = [
     ...flags,
+    ...extraFlags,
     `--user-data-dir=${profile}`,
     `--host-resolver-rules=${[...rules, "MAP * ~NOTFOUND", "EXCLUDE 127.0.0.*"].join(",")}`,
     url,
   ];
-  const browser = spawn(BROWSER, args, { stdio: "ignore", env: { ...process.env, HOME: profile } });
+  const stdio = ["ignore", "ignore", "pipe"] as const;
+  const browser = spawn(BROWSER, args, { stdio: [...stdio], env: { ...process.env, HOME: profile } });
   const ended = once(browser, "exit");
   t.after(async () => {
     browser.kill("SIGTERM");
@@ -48,6 +72,7 @@ export function openBrowser(t: CleanUp, { url, hosts }: BrowserOptions): void {
     // Its other processes end a moment later, and may still write.
     rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   });
+  return browser;
 }
 
 /** What a page's server answers: the text of a page, or nothing where it serves none. */
