@@ -6,6 +6,7 @@ import { MESSAGE_LENGTH_BYTES } from "../core/message-framing.ts";
 import { writeLine, type CommandContext } from "./command-context.ts";
 import { withEngineOptions, type EngineFlags } from "./engine-address.ts";
 import { splitLines } from "./split-lines.ts";
+import { countOf } from "./table.ts";
 import { withClient } from "./with-client.ts";
 
 interface AppendFlags extends EngineFlags {
@@ -46,7 +47,7 @@ async function append(context: CommandContext, stream: string, flags: AppendFlag
     const again = resent === 0 ? "" : `, ${resent} of them sent more than once and stored once`;
     await writeLine(
       context.stdout,
-      `appended ${acknowledged} messages, ${bytes} bytes, to ${stream}${again}`,
+      `appended ${countOf(acknowledged, "message")}, ${countOf(bytes, "byte")}, to ${stream}${again}`,
     );
   });
 }

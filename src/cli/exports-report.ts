@@ -65,7 +65,7 @@ export function formatExports(streams: readonly StreamDescription[]): string {
 function formatStreamExports({ definition, appendRate, forecast, exporters }: StreamDescription): string {
   const { fullInMs } = forecast;
   const full = fullInMs === null ? "" : fullInMs === 0 ? ", full" : `, full in ${formatSpan(fullInMs)}`;
-  const appended = `${formatRate(appendRate.messagesPerSecond)} messages, ${formatBytes(appendRate.bytesPerSecond)} appended a second`;
+  const appended = `${countOf(formatRate(appendRate.messagesPerSecond), "message")}, ${formatBytes(appendRate.bytesPerSecond)} appended a second`;
   return `${definition.name}: ${appended}${full}\n${formatExporters(exporters)}`;
 }
 

@@ -1,10 +1,11 @@
 import { Command } from "commander";
 import type { MillraceClient } from "../client/millrace-client.ts";
-import { MillraceError } from "../core/errors.ts";
+import { asMillraceError, MillraceError } from "../core/errors.ts";
 import { writeLine, type CommandContext } from "./command-context.ts";
 import { describedStreams, streamNames } from "./described-streams.ts";
 import { withEngineOptions, type EngineFlags } from "./engine-address.ts";
 import { exporterStatuses, formatExports } from "./exports-report.ts";
+import { printableText } from "./printable.ts";
 import { countOf } from "./table.ts";
 import { withClient } from "./with-client.ts";
 
@@ -12,6 +13,12 @@ import { withClient } from "./with-client.ts";
 interface Done {
   readonly stream: string;
   readonly exporters: readonly string[];
+}
+
+/** A stream of which nothing could be done, and why. */
+interface Failed {
+  readonly stream: string;
+  readonly error: string;
 }
 
 const statusDetails = `
@@ -100,18 +107,45 @@ function retryCommand(context: CommandContext): Command {
   );
   return command.action((stream: string | undefined, exporter: string | undefined, flags: EngineFlags) =>
     withClient(context, flags, async (client) => {
-      const what: Done[] = [];
-      for (const name of stream === undefined ? await streamNames(client) : [stream]) {
-        const exporters = await client.retryExports(name, exporter);
-        if (exporters.length > 0) what.push({ stream: name, exporters });
+      if (stream === undefined) {
+        await retryAll(context, flags, client);
+        return;
       }
-      if (what.length === 0) {
-        const whose = stream === undefined ? "of any stream" : `of stream "${stream}"`;
-        throw new MillraceError("INVALID_REQUEST", `Cannot retry: no exporter ${whose} may send`);
-      }
-      await tell(context, flags, { done: "retried", what });
+      const exporters = await client.retryExports(stream, exporter);
+      if (exporters.length === 0)
+        throw new MillraceError(
+          "INVALID_REQUEST",
+          `Cannot retry: no exporter of stream "${stream}" may send`,
+        );
+      await tell(context, flags, { done: "retried", what: [{ stream, exporters }] });
     }),
   );
+}
+
+/** One stream that refuses, as for want of a right, keeps nobody from trying the others. */
+async function retryAll(context: CommandContext, flags: EngineFlags, client: MillraceClient): Promise<void> {
+  const what: Done[] = [];
+  const failed: Failed[] = [];
+  const names = await streamNames(client);
+  for (const name of names) {
+    try {
+      const exporters = await client.retryExports(name);
+      if (exporters.length > 0) what.push({ stream: name, exporters });
+    } catch (thrown) {
+      const { code, message } = asMillraceError(thrown);
+      // Deleted meanwhile.
+      if (code === "STREAM_NOT_FOUND") continue;
+      if (code === "CONNECTION_CLOSED") throw thrown;
+      failed.push({ stream: name, error: message });
+    }
+  }
+  if (what.length === 0 && failed.length === 0)
+    throw new MillraceError("INVALID_REQUEST", "Cannot retry: no exporter of any stream may send");
+  if (what.length > 0 || flags.json === true) await tell(context, flags, { done: "retried", what, failed });
+  if (failed.length === 0) return;
+  for (const { error } of failed) await writeLine(context.stderr, `millrace: ${printableText(error)}`);
+  const text = `Cannot retry exports of ${failed.length} of ${countOf(names.length, "stream")}`;
+  throw new MillraceError("INVALID_REQUEST", text);
 }
 
 const redriveDetails = `
@@ -150,8 +184,15 @@ function redriveCommand(context: CommandContext): Command {
 async function tell(
   { stdout }: CommandContext,
   { json }: EngineFlags,
-  { done, what }: { readonly done: string; readonly what: readonly Done[] },
+  {
+    done,
+    what,
+    failed = [],
+  }: { readonly done: string; readonly what: readonly Done[]; readonly failed?: readonly Failed[] },
 ): Promise<void> {
   const lines = what.map(({ stream, exporters }) => `${done} ${exporters.join(", ")} of ${stream}`);
-  await writeLine(stdout, json === true ? JSON.stringify({ [done]: what }) : lines.join("\n"));
+  await writeLine(
+    stdout,
+    json === true ? JSON.stringify({ [done]: what, ...(failed.length > 0 && { failed }) }) : lines.join("\n"),
+  );
 }

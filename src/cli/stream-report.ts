@@ -2,7 +2,15 @@ import { Persistence, StrategyOnFull } from "../core/stream-definition.ts";
 import type { StorageDescription, StreamDescription } from "../core/stream-description.ts";
 import { formatAccounts, formatLosses } from "./account-report.ts";
 import { formatExporters, formatRate } from "./exports-report.ts";
-import { formatBytes, formatDuration, formatFields, formatSpan, formatTable, formatTime } from "./table.ts";
+import {
+  countOf,
+  formatBytes,
+  formatDuration,
+  formatFields,
+  formatSpan,
+  formatTable,
+  formatTime,
+} from "./table.ts";
 
 /** One line a stream. */
 export function formatStreams(streams: readonly StreamDescription[]): string {
@@ -58,7 +66,7 @@ function fieldsOf(stream: StreamDescription): [string, string | number][] {
   if (syncedEndSequence < nextSequence)
     fields.push([
       "not synced",
-      `${nextSequence - syncedEndSequence} messages, ${formatBytes(storage.unsyncedBytes)}`,
+      `${countOf(nextSequence - syncedEndSequence, "message")}, ${formatBytes(storage.unsyncedBytes)}`,
     ]);
   if (setAside !== undefined) fields.push(["set aside in", setAside.stream]);
   if (options.companionOf !== undefined) fields.push(["set aside from", options.companionOf]);
@@ -80,7 +88,7 @@ function stateText({ state, lastFault }: StreamDescription): string {
 
 function appendedText({ appendRate, forecast: { fullInMs } }: StreamDescription): string {
   const { messagesPerSecond, bytesPerSecond } = appendRate;
-  const rate = `${formatRate(messagesPerSecond)} messages and ${formatBytes(bytesPerSecond)} a second`;
+  const rate = `${countOf(formatRate(messagesPerSecond), "message")} and ${formatBytes(bytesPerSecond)} a second`;
   if (fullInMs === null) return rate;
   return `${rate}; ${fullInMs === 0 ? "full now" : `at this rate full in ${formatSpan(fullInMs)}`}`;
 }

@@ -90,6 +90,6 @@ export function formatTime(ms: number): string {
 }
 
 /** `1 message`, `2 messages`. */
-export function countOf(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+export function countOf(count: number | string, noun: string): string {
+  return `${count} ${noun}${String(count) === "1" ? "" : "s"}`;
 }

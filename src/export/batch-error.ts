@@ -13,9 +13,12 @@ export function errorOf(
   if (told !== undefined && told.failure !== "") return told.failure;
   const last = told?.sequences.at(-1);
   if (told !== undefined && last !== undefined) {
+    const { length } = told.sequences;
+    const [count, which, them] =
+      length === 1 ? ["1 message", "", "it"] : [`${length} messages`, "the last ", "them"];
     return (
-      `set aside ${told.sequences.length} messages in stream "${told.streamName}", the last with sequence number ` +
-      `${last}: ${told.reason}; "millrace exports redrive" sends them again`
+      `set aside ${count} in stream "${told.streamName}", ${which}with sequence number ${last}: ${told.reason}; ` +
+      `"millrace exports redrive" sends ${them} again`
     );
   }
   if (outcome.kind === "passed") return batch?.entries.some(isSetAside) === true ? undefined : "";

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import path from "node:path";
 import { test } from "node:test";
 import { setTimeout as after } from "node:timers/promises";
 import { exporterStatuses, type ExporterStatus } from "../../src/cli/exports-report.ts";
@@ -6,7 +7,7 @@ import { MillraceClient } from "../../src/client/millrace-client.ts";
 import type { StreamDescription } from "../../src/core/stream-description.ts";
 import { EngineProcess } from "../support/engine-process.ts";
 import { FakeKinesisServer } from "../support/fake-kinesis-server.ts";
-import type { CleanUp, Finished } from "../support/program.ts";
+import { runProgram, type CleanUp, type Finished } from "../support/program.ts";
 
 const secret = "wJalrXUtnFEMI-never-to-be-shown";
 
@@ -138,6 +139,35 @@ test("millrace exports, with an engine that runs,", { timeout: 240_000 }, async 
     });
   });
 
+  await t.test("tries all that it may, and says what refused", async () => {
+    const made = await engine.run(["tokens", "create", "partly", "--manage", "steady", "--read", "*"]);
+    assert.equal(made.code, 0);
+    const MILLRACE_TOKEN = made.stdout.trim();
+    const run = (args: readonly string[]): Promise<Finished> => {
+      const program = path.join(import.meta.dirname, "..", "..", "src", "millrace.js");
+      return runProgram(t, [program, "exports", "retry", ...args], {
+        env: { ...engine.env, MILLRACE_TOKEN },
+        input: "",
+      });
+    };
+    let retried = await run([]);
+    // The engine sees the file of a token within moments.
+    while (/the token was refused/.test(retried.stderr)) retried = await run([]);
+    assert.equal(retried.stdout, "retried kinesis-steady of steady\n", retried.stderr);
+    assert.equal(retried.code, 1);
+    const [refusal, summary, ...more] = retried.stderr.trim().split("\n");
+    assert.match(refusal!, /^millrace: Token "partly" (may not|has no right).*"failing"/);
+    assert.deepEqual([summary, more], ["millrace: Cannot retry exports of 1 of 2 streams", []]);
+    const json = await run(["--json"]);
+    const told = JSON.parse(json.stdout) as { retried: unknown; failed: { stream: string; error: string }[] };
+    assert.equal(json.code, 1);
+    assert.deepEqual(told.retried, [{ stream: "steady", exporters: ["kinesis-steady"] }]);
+    assert.deepEqual(
+      told.failed.map(({ stream }) => stream),
+      ["failing"],
+    );
+  });
+
   await t.test("sends again what was set aside", async () => {
     kinesis.answer = ({ data }) =>
       data.some((text) => text.startsWith("bad"))
@@ -148,6 +178,11 @@ test("millrace exports, with an engine that runs,", { timeout: 240_000 }, async 
     assert.equal(succeeded(nothing), "nothing of refused is set aside\n");
     succeeded(await engine.run(["append", "refused"], "good 0\nbad 1\ngood 2\n"));
     await waitFor(engine, "refused", ({ position }) => position === 3);
+    const { lastError } = (await statusOf(engine, "refused"))[0]!;
+    assert.match(
+      lastError!.text,
+      /^set aside 1 message in stream "refused\.set-aside", with sequence number 1: .* sends it again$/,
+    );
     kinesis.answer = () => ({ kind: "accept" });
     const redriven = await engine.run(["exports", "redrive", "refused", "kinesis-refused"]);
     assert.equal(succeeded(redriven), "redriving 1 message of kinesis-refused of refused\n");

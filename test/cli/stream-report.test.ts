@@ -181,6 +181,13 @@ describe("formatStream", () => {
     ]);
   });
 
+  it("counts one message as one", () => {
+    const storage = { ...empty.storage, nextSequence: 1, syncedEndSequence: 0, unsyncedBytes: 5 };
+    const text = formatStream({ ...empty, storage, appendRate: { messagesPerSecond: 1, bytesPerSecond: 5 } });
+    assert.match(text, /^appended of late +1 message and 5 B a second$/m);
+    assert.match(text, /^not synced +1 message, 5 B$/m);
+  });
+
   it("shows what is not synced, what is gone and why, and each exporter beside the stream", () => {
     assert.deepEqual(formatStream(exporting).split("\n").slice(7), [
       "time to live       1 h",
