@@ -28,6 +28,14 @@ const benches: Readonly<Record<string, { readonly summary: string; load(): Promi
     summary: "read a filled stream from disk: by subscription, by the client, from several readers",
     load: async () => (await import("./scenario/replay.ts")).replayBench,
   },
+  tail: {
+    summary: "from append to push by subscription at a fixed rate, for 1, 8 and 64 subscribers",
+    load: async () => (await import("./scenario/tail.ts")).tailBench,
+  },
+  mixed: {
+    summary: "append and replay beside each other, in turns with each alone",
+    load: async () => (await import("./scenario/mixed.ts")).mixedBench,
+  },
   awaited: {
     summary: "the official Node.js client, an append after another, with the native addon and without",
     load: async () => (await import("./scenario/awaited.ts")).awaitedBench,

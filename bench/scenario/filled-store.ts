@@ -22,8 +22,13 @@ const FILL_S = 0.02;
 export interface Stored {
   readonly messageCount: number;
   readonly payloadBytes: number;
-  /** The message with each sequence number. */
-  readonly messageAt: (sequence: number) => Uint8Array;
+  /** Its messages, again and again. */
+  readonly turn: readonly Uint8Array[];
+}
+
+/** The message that must stand at a sequence number. */
+export function messageAt(turn: readonly Uint8Array[], sequence: number): Uint8Array {
+  return turn[sequence % turn.length]!;
 }
 
 /** Makes a store with a stream of at least so many messages. */
@@ -69,6 +74,6 @@ export async function fillStream(
   return {
     messageCount: pipeline.acknowledgedMessages,
     payloadBytes: pipeline.acknowledgedBytes,
-    messageAt: (sequence) => messages[sequence % turnMessages]!,
+    turn: messages.slice(0, turnMessages),
   };
 }

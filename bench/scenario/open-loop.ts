@@ -2,7 +2,8 @@ import { decodeAppendBatchResult } from "../../src/wire/append-batch-result-layo
 import { encodeAppendBatch } from "../../src/wire/append-batch-layout.ts";
 import { Operation } from "../../src/wire/operation.ts";
 import type { DataSet } from "../data-set.ts";
-import { LatencyHistogram } from "../latency-histogram.ts";
+import { LatencyHistogram, latencyValues } from "../latency-histogram.ts";
+import { roundTo } from "../statistics.ts";
 import type { FrameSocket } from "./frame-socket.ts";
 import type { Slice } from "./slice.ts";
 
@@ -188,4 +189,22 @@ export class OpenLoop {
       this.#head = 0;
     }
   }
+}
+
+/** How many waited long for their answer. */
+export function overValues({ messageCount, over5MsCount, over50MsCount }: OpenLoopSlice) {
+  return {
+    over_5_ms_share: roundTo(over5MsCount / messageCount, 3),
+    over_50_ms_share: roundTo(over50MsCount / messageCount, 3),
+  };
+}
+
+/** How late the driver itself was. */
+export function driverLagValues({ driverLags }: OpenLoopSlice) {
+  const { driver_lag_p50_us, driver_lag_p99_us, driver_lag_max_us } = latencyValues("driver_lag", driverLags);
+  return {
+    driver_lag_p50_us: driver_lag_p50_us ?? null,
+    driver_lag_p99_us: driver_lag_p99_us ?? null,
+    driver_lag_max_us: driver_lag_max_us ?? null,
+  };
 }

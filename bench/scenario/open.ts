@@ -3,7 +3,6 @@ import { MESSAGE_OVERHEAD_BYTES } from "../../src/core/limits.ts";
 import { emptyExportDefinition, Persistence } from "../../src/core/stream-definition.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
 import type { DataSet } from "../data-set.ts";
-import { latencyValues } from "../latency-histogram.ts";
 import { roundTo } from "../statistics.ts";
 import {
   BenchEngine,
@@ -19,7 +18,7 @@ import {
 import { caseRecord } from "./case-record.ts";
 import type { FrameSocket } from "./frame-socket.ts";
 import { KinesisTarget } from "./kinesis-target.ts";
-import { OpenLoop, type OpenLoopSlice } from "./open-loop.ts";
+import { driverLagValues, OpenLoop, overValues, type OpenLoopSlice } from "./open-loop.ts";
 import type { CostedSlice } from "./slice.ts";
 
 const RATE_DEFAULT = 50_000;
@@ -79,7 +78,8 @@ async function measure(name: string, options: BenchOptions, hasExporter: boolean
     const endpointCpuS = target?.cpuSeconds() ?? 0;
     const slice = await measureCosts(engine.server, async () => loop.run(seconds));
     const values = {
-      ...scheduleValues(slice),
+      ...overValues(slice),
+      ...driverLagValues(slice),
       ...emptyExportValues,
       ...(target && (await exportValues(target, socket, loop.acknowledgedMessages, endpointCpuS))),
     };
@@ -135,23 +135,6 @@ function openRecord(
     ...record,
     values: { ...record.values, ...values },
     latencies: { ...record.latencies, ...(driver && { driver_lag: driver }) },
-  };
-}
-
-/** How many waited long, and what of that is the driver's own. */
-export function scheduleValues(slice: OpenLoopSlice): Record<string, number | null> {
-  const share = (count: number): number => roundTo(count / slice.messageCount, 3);
-  const {
-    driver_lag_p50_us = null,
-    driver_lag_p99_us = null,
-    driver_lag_max_us = null,
-  } = latencyValues("driver_lag", slice.driverLags);
-  return {
-    over_5_ms_share: share(slice.over5MsCount),
-    over_50_ms_share: share(slice.over50MsCount),
-    driver_lag_p50_us,
-    driver_lag_p99_us,
-    driver_lag_max_us,
   };
 }
 

@@ -6,7 +6,7 @@ import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
 import { LatencyHistogram } from "../latency-histogram.ts";
 import { engineScript, measureCosts, openStream, startServer, STREAM_NAME } from "./append-case.ts";
 import { caseRecord } from "./case-record.ts";
-import { fillStore, type Stored } from "./filled-store.ts";
+import { fillStore, messageAt, type Stored } from "./filled-store.ts";
 import { FrameSocket } from "./frame-socket.ts";
 import { dropCaches } from "./page-cache.ts";
 import { type ReplayCounts, ReplayReader } from "./replay-reader.ts";
@@ -135,7 +135,7 @@ function checkCounts({ messageCount, payloadBytes }: Slice, stored: Stored, read
 async function startReaders(
   count: number,
   { host, port }: ServerProcess,
-  { messageCount, messageAt }: Stored,
+  { messageCount, turn }: Stored,
 ): ReturnType<ReplayCase["start"]> {
   const readers: ReplayReader[] = [];
   const sockets: FrameSocket[] = [];
@@ -143,7 +143,7 @@ async function startReaders(
     const socket = await FrameSocket.connect(`ws://${host}:${port}/v1/ws`, [SUBPROTOCOL]);
     const { handle } = await openStream(socket);
     sockets.push(socket);
-    readers.push(new ReplayReader({ socket, handle, messageAt }));
+    readers.push(new ReplayReader({ socket, handle, messageAt: (sequence) => messageAt(turn, sequence) }));
   }
   return {
     replay: async () => {
@@ -209,7 +209,7 @@ async function readAll(client: MillraceClient, stored: Stored): Promise<ReplayCo
   return { messageCount, payloadBytes };
 }
 
-function checkMessage(sequence: number, payload: Uint8Array, { messageAt }: Stored): void {
-  if (Buffer.compare(payload, messageAt(sequence)) === 0) return;
+function checkMessage(sequence: number, payload: Uint8Array, { turn }: Stored): void {
+  if (Buffer.compare(payload, messageAt(turn, sequence)) === 0) return;
   throw new Error(`message ${sequence} is not the one that was appended`);
 }

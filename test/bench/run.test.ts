@@ -180,6 +180,8 @@ describe("bench run", () => {
       "ingest",
       "open",
       "replay",
+      "tail",
+      "mixed",
       "awaited",
       "recovery",
       "seal",
