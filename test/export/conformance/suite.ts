@@ -16,10 +16,17 @@ const timeout = 120_000;
 const BATCHES = byLength({ everyday: 6, long: 12 });
 /** Where a batch is one message, there are more batches. */
 const MESSAGES_PER_BATCH_MIN = byLength({ everyday: 4, long: 20 });
-const KILLS = byLength({ everyday: 1, long: 2 });
+const KILLS = byLength({ everyday: 1, long: 3 });
 const CUTS = byLength({ everyday: 2, long: 3 });
 /** Requests under way at the same time, in the case of several. */
 const WINDOW = 4;
+/** Batches that are answered before a kill, and requests that are then stored without an answer. */
+const windowMoments = [
+  // One window is answered, and of the next one a request.
+  { answered: WINDOW + 1, throttled: 0, held: WINDOW - 1 },
+  // A request of a window failed, the others are answered, and it has come again.
+  { answered: WINDOW - 1, throttled: 1, held: 1 },
+];
 const poorLink = { delayMs: 5, bytesPerSecond: 400_000 };
 const goodLink = { delayMs: 0, bytesPerSecond: Infinity };
 
@@ -126,10 +133,11 @@ function testKills(cases: Cases): void {
       const total = 3 * windowSize;
       await run.configure({ inFlightMax: WINDOW });
       for (let kill = 0; kill < KILLS; kill += 1) {
-        // One window is answered, and of the next one one request; the others are stored, and nobody is told.
-        run.counterpart.holdAfter!(WINDOW + 1);
+        const { answered, throttled, held } = windowMoments[kill % windowMoments.length]!;
+        run.counterpart.throttle!(throttled);
+        run.counterpart.holdAfter!(answered);
         await run.appendTogether(total);
-        await run.until(() => run.counterpart.heldCount!() >= WINDOW - 1);
+        await run.until(() => run.counterpart.heldCount!() >= held);
         await killInTheMiddle(run, (kill + 1) * total);
         await run.drain();
       }
