@@ -19,10 +19,16 @@ const other = ["differs", "differs"] as const;
 /** Every kind there is, by key: the first that matches holds. A key names its unit at its end. */
 const kinds: readonly (FigureKind & { readonly matches: RegExp })[] = [
   {
-    matches: /_vs_.*_p\d/,
+    matches: /_vs_.*_p\d|_p\d+.*_vs_/,
     better: "lower",
     words: speed,
     meaning: "latency divided by that of what it is measured against, in the same run",
+  },
+  {
+    matches: /(^|_)(cpu|rss|written).*_vs_/,
+    better: "lower",
+    words: cost,
+    meaning: "what it takes, divided by what that takes which it is measured against, in the same run",
   },
   {
     matches: /(^|_)vs_/,
@@ -50,6 +56,13 @@ const kinds: readonly (FigureKind & { readonly matches: RegExp })[] = [
     meaning: "how many each second; median of the rounds",
   },
   {
+    matches: /^driver_lag_/,
+    better: "lower",
+    words: speed,
+    meaning: "how late the load driver itself was: latency beyond the rest is not the engine's",
+    isDetail: true,
+  },
+  {
     matches: /_(p99_99|max)_[mun]s$/,
     better: "lower",
     words: speed,
@@ -61,6 +74,12 @@ const kinds: readonly (FigureKind & { readonly matches: RegExp })[] = [
     better: "lower",
     words: speed,
     meaning: "time from request to answer that so many percent of all did not exceed (p99_9: 99.9 %)",
+  },
+  {
+    matches: /_share$/,
+    better: "lower",
+    words: cost,
+    meaning: "part of all, from 0 to 1, that the key names",
   },
   { matches: /_(s|ms|us|ns)$/, better: "lower", words: speed, meaning: "a time; the unit ends the key" },
   {

@@ -13,9 +13,17 @@ import {
 } from "./environment.ts";
 import { defaultResultPath, RESULT_FORMAT, writeResult, type BenchResult } from "./result-file.ts";
 import { TABLE_WIDTH, TablePrinter } from "./table-printer.ts";
+import type { BenchTool } from "./tool/bench-tool.ts";
 import { parseToolArgs } from "./tool/tool-args.ts";
 
-const benches: Readonly<Record<string, { readonly summary: string; load(): Promise<Bench> }>> = {
+interface BenchEntry {
+  readonly summary: string;
+  /** Of one part, without an engine. */
+  readonly isMicro?: true;
+  load(): Promise<Bench>;
+}
+
+const benches: Readonly<Record<string, BenchEntry>> = {
   ingest: {
     summary: "append over WebSocket to an engine process: batches, single messages, yardsticks, memory",
     load: async () => (await import("./scenario/ingest.ts")).ingestBench,
@@ -66,18 +74,22 @@ const benches: Readonly<Record<string, { readonly summary: string; load(): Promi
   },
   ring: {
     summary: "records through a ring in one thread",
+    isMicro: true,
     load: async () => (await import("./micro/ring.ts")).ringBench,
   },
   wire: {
     summary: "codecs of the append path",
+    isMicro: true,
     load: async () => (await import("./micro/wire.ts")).wireBench,
   },
   log: {
     summary: "LZ4 frames and blocks of the store",
+    isMicro: true,
     load: async () => (await import("./micro/log.ts")).logBench,
   },
   framing: {
     summary: "the check of every appended batch",
+    isMicro: true,
     load: async () => (await import("./micro/framing.ts")).framingBench,
   },
 };
@@ -92,9 +104,11 @@ const tools: Readonly<Record<string, { readonly summary: string; load(): Promise
     summary: "one page of HTML of one result or several: tables, plots, rounds",
     load: async () => (await import("./tool/report.ts")).report,
   },
+  sweep: {
+    summary: "a bench under every combination of some settings, in random order",
+    load: async () => (await import("./tool/sweep.ts")).sweep,
+  },
 };
-
-type BenchTool = (args: readonly string[]) => Promise<void> | void;
 
 function listed(entries: Readonly<Record<string, { readonly summary: string }>>): string {
   return Object.entries(entries)
@@ -132,7 +146,7 @@ async function main(args: readonly string[]): Promise<void> {
   const [first] = args;
   if (first !== undefined && Object.hasOwn(tools, first)) {
     const tool = await tools[first]!.load();
-    await tool(args.slice(1));
+    await tool(args.slice(1), { benches });
     return;
   }
   await runBench(args);

@@ -129,5 +129,5 @@ export function environmentLines(environment: BenchEnvironment): string[] {
 
 /** The record of ratios has the keys of all others too, without values. */
 export function isRatios(record: BenchRecord): boolean {
-  return record.name === "ratios";
+  return (record.sweep?.case ?? record.name) === "ratios";
 }

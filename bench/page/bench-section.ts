@@ -1,6 +1,7 @@
 import type { BenchRecord } from "../bench.ts";
 import { figureKind, formatFigure, isRatioKey } from "../figure-kinds.ts";
 import { median } from "../statistics.ts";
+import { isRatios } from "../table-printer.ts";
 import { latencyPlot } from "./latency-plot.ts";
 import { COLOR_COUNT } from "./legend.ts";
 import { markup, Markup } from "./markup.ts";
@@ -21,7 +22,7 @@ interface Entry {
 /** Everything of one bench: each case of one result stands beside the same of the others. */
 export function benchSection(bench: string, results: readonly PageResult[]): Markup {
   const entries = entriesOf(results);
-  const measured = entries.filter(({ record }) => record.name !== "ratios");
+  const measured = entries.filter(({ record }) => !isRatios(record));
   return markup`<h2>${bench}</h2>
 ${results.map(({ label, result }) => sweepSection(result.records, label === "" ? "" : `, ${label}`))}
 ${figuresTable(measured, results.length)}
@@ -82,7 +83,7 @@ function ratiosOf(entries: readonly Entry[]): Markup | undefined {
   for (const { record, resultIndex, result } of entries) {
     for (const [key, value] of Object.entries(record.values)) {
       if (!isRatioKey(key) || typeof value !== "number") continue;
-      const name = record.name === "ratios" ? key : `${record.name}: ${key}`;
+      const name = isRatios(record) && record.sweep === undefined ? key : `${record.name}: ${key}`;
       rows.set(name, [...(rows.get(name) ?? []), { label: result.label, color: resultIndex, value }]);
     }
   }

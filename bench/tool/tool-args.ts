@@ -12,3 +12,14 @@ export function parseToolArgs<const T extends NonNullable<ParseArgsConfig["optio
     throw new BenchUsageError(error instanceof Error ? error.message : String(error));
   }
 }
+
+/** @throws BenchUsageError where the text is no whole number within the bounds */
+export function integerOption(
+  name: string,
+  text: string,
+  { min, max }: { readonly min: number; readonly max: number },
+): number {
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= min && value <= max) return value;
+  throw new BenchUsageError(`--${name} is "${text}", must be an integer from ${min} to ${max}`);
+}
