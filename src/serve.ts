@@ -293,6 +293,7 @@ function startWorkers(
     storeDirectory,
     streamsMax: settings.streamsMax,
     messageBytesMax: settings.messageBytesMax,
+    fileDirectories: settings.exportFileDirectories,
     workerCountMax: settings.workers,
     ringBytes: settings.ringBytes,
     platform: threadPlatform(parts.threads.stream),

@@ -41,6 +41,8 @@ export interface EngineContext {
   readonly timers: Timers;
   readonly storeDirectory: string;
   readonly messageBytesMax: number;
+  /** Within these exporters may write files. */
+  readonly fileDirectories: readonly string[];
   readonly workerSettings: StreamWorkerSettings;
   readonly catalog: Catalog;
   readonly workers: StreamWorkers;

@@ -34,6 +34,7 @@ export interface EngineOptions {
   readonly storeDirectory: string;
   readonly streamsMax: number;
   readonly messageBytesMax: number;
+  readonly fileDirectories: readonly string[];
   readonly workerCountMax: number;
   readonly ringBytes: number;
   readonly worker: StreamWorkerSettings;
@@ -55,6 +56,7 @@ export class Engine implements EngineContext {
   readonly timers: Timers;
   readonly storeDirectory: string;
   readonly messageBytesMax: number;
+  readonly fileDirectories: readonly string[];
   readonly workerSettings: StreamWorkerSettings;
   readonly catalog: Catalog;
   readonly workers: StreamWorkers;
@@ -80,6 +82,7 @@ export class Engine implements EngineContext {
     this.timers = platform.timers;
     this.storeDirectory = options.storeDirectory;
     this.messageBytesMax = options.messageBytesMax;
+    this.fileDirectories = options.fileDirectories;
     this.workerSettings = options.worker;
     this.exports = options.exports;
     this.disk = options.disk ?? { fullInMs: () => undefined };
@@ -268,7 +271,6 @@ export class Engine implements EngineContext {
 
   #onRoom(workerIndex: number): void {
     const waiting = this.#waitingForRoom[workerIndex]!;
-    if (waiting.size === 0) return;
     const clients = [...waiting];
     waiting.clear();
     for (const client of clients) client.session.resume("ring-full");

@@ -7,6 +7,7 @@ import {
 import type { StoredDefinition } from "../stream/definition-file.ts";
 import { assertOpen } from "./catalog.ts";
 import type { EngineContext } from "./engine-context.ts";
+import { checkExporterDirectories } from "./exporter-directory-check.ts";
 import { checkExporterUris } from "./exporter-uri-check.ts";
 import { tellRelease } from "./export-release.ts";
 import type { StreamEntry } from "./stream-entry.ts";
@@ -27,6 +28,10 @@ export function changeStream(
     const change = next(entry);
     checkChange(entry, change.definition);
     checkExporterUris(change.definition, entry.definition);
+    if (change.options.files !== undefined) {
+      const { fileDirectories: allowed } = engine;
+      await checkExporterDirectories(change.options, { before: entry.options, allowed });
+    }
     // Asking again for what is there already must not wear out a flash memory.
     if (entry.isDefinitionInDoubt !== true && isSame(entry, change)) return;
     const { slot, workerIndex } = entry;

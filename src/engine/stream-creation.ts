@@ -3,19 +3,24 @@ import type { StoredDefinition } from "../stream/definition-file.ts";
 import { newStreamDirectory } from "../stream/store-directory.ts";
 import { inTime } from "./answer-deadline.ts";
 import type { EngineContext } from "./engine-context.ts";
+import { checkExporterDirectories } from "./exporter-directory-check.ts";
 import { checkExporterUris } from "./exporter-uri-check.ts";
 import { type StreamEntry, newStreamEntry } from "./stream-entry.ts";
 
 /**
  * Makes a stream. Resolves when definition and options are durable; either both are, or there is no stream.
- * @throws {MillraceError} STREAM_EXISTS, STREAM_LIMIT, INVALID_REQUEST for a uri with a password, and others
+ * @throws {MillraceError} STREAM_EXISTS, STREAM_LIMIT, INVALID_REQUEST for a uri with a password and for a directory that no setting allows, and others
  */
 export async function createStream(
   engine: EngineContext,
   { definition, options }: StoredDefinition,
 ): Promise<void> {
-  engine.catalog.assertFree(definition.name);
   checkExporterUris(definition);
+  if (options.files !== undefined) {
+    const checked = checkExporterDirectories(options, { allowed: engine.fileDirectories });
+    await inTime(engine.timers, `The look at what stream "${definition.name}" exports to`, checked);
+  }
+  engine.catalog.assertFree(definition.name);
   const workerIndex = engine.workers.place();
   const place = newStreamDirectory(engine.random, engine.storeDirectory);
   const slot = engine.workers.nextSlot(workerIndex);

@@ -173,6 +173,7 @@ export async function startTestEngine(
     workerCountMax?: number;
     ringBytes?: number;
     memoryStreamBytesMax?: number;
+    fileDirectories?: readonly string[];
   } = {},
 ): Promise<TestEngine> {
   const storeDirectory = options.storeDirectory ?? `${temporaryDirectory(t)}/store`;
@@ -190,6 +191,7 @@ export async function startTestEngine(
     storeDirectory,
     streamsMax: 100,
     messageBytesMax: 16 * 1024 * 1024,
+    fileDirectories: options.fileDirectories ?? [],
     workerCountMax: options.workerCountMax ?? 1,
     ringBytes: options.ringBytes ?? 4 * 1024 * 1024,
     worker: {

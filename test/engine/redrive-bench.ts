@@ -84,6 +84,7 @@ export class RedriveBench {
       ...common,
       streamsMax: 100,
       messageBytesMax: 1024 * 1024,
+      fileDirectories: [],
       workerCountMax: 1,
       ringBytes: 4 * 1024 * 1024,
       worker: {

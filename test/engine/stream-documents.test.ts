@@ -1,16 +1,21 @@
 import assert from "node:assert/strict";
-import { rmSync } from "node:fs";
+import { mkdirSync, rmSync, symlinkSync } from "node:fs";
+import path from "node:path";
 import { describe, it, type TestContext } from "node:test";
 import { StatusCode } from "../../src/core/status-code.ts";
 import { Operation } from "../../src/wire/operation.ts";
 import { encodeDescribeMessageStream } from "../../src/wire/describe-message-stream.ts";
+import { temporaryDirectory } from "../support/engine-process.ts";
 import { type TestEngine, TestSession, startTestEngine } from "./engine-fixture.ts";
 
 const timeout = 60_000;
 const MIB = 1024 * 1024;
 
-async function start(t: TestContext): Promise<TestEngine & { session: TestSession }> {
-  const started = await startTestEngine(t);
+async function start(
+  t: TestContext,
+  fileDirectories: readonly string[] = [],
+): Promise<TestEngine & { session: TestSession }> {
+  const started = await startTestEngine(t, { fileDirectories });
   return { ...started, session: new TestSession(started.engine) };
 }
 
@@ -226,11 +231,40 @@ describe("options of exporters", () => {
   );
 
   it("refuse an exporter to files whose identifier is taken", { timeout }, async (t) => {
-    const { session } = await start(t);
+    const { session } = await start(t, ["/"]);
     await create(session, { definition: { exportDefinition: { kinesis } } });
     const answer = await configure(session, {
       options: { files: [{ identifier: "k", directory: "/data" }] },
     });
     assert.match(answer, /^3 .*the exporter "k" twice$/);
   });
+
+  it(
+    "refuse an exporter to files in a directory that no setting allows, when it comes",
+    { timeout },
+    async (t) => {
+      const root = temporaryDirectory(t);
+      const outside = temporaryDirectory(t);
+      mkdirSync(path.join(root, "in"));
+      symlinkSync(outside, path.join(root, "link"));
+      const { session } = await start(t, [root]);
+      const to = (directory: string) => ({ options: { files: [{ identifier: "f", directory }] } });
+      const refusal =
+        /^3 .*Cannot accept exporter "f": Cannot export to .*: it is not within MILLRACE_EXPORT_FILE_DIRS, which names /;
+      const refused = [outside, `${root}-other`, path.join(root, "link"), path.join(root, "link", "later")];
+      for (const directory of refused) {
+        const document = JSON.stringify(to(directory));
+        const { status, errorMessage } = await session.askDocument(Operation.CreateStream, "raw", document);
+        assert.match(`${status} ${errorMessage}`, refusal);
+      }
+      await create(session, to(path.join(root, "in")));
+      for (const directory of refused) assert.match(await configure(session, to(directory)), refusal);
+      // It may come later, as a medium does.
+      assert.equal(await configure(session, to(path.join(root, "..later", "out"))), "0 ");
+      assert.deepEqual(
+        (await session.describeStream("raw")).options.files?.[0]?.directory,
+        path.join(root, "..later", "out"),
+      );
+    },
+  );
 });

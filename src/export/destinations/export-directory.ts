@@ -27,12 +27,7 @@ export class ExportDirectory {
     const handle = await open(directory, flags);
     try {
       const real = await readlink(descriptorPath(handle));
-      const roots = await Promise.all(allowed.map(realPathOf));
-      if (!roots.some((root) => root !== undefined && isWithin(real, root))) {
-        const list = allowed.length === 0 ? "which names none" : `which names ${allowed.join(", ")}`;
-        const text = `Cannot export to ${directory}: it is not within MILLRACE_EXPORT_FILE_DIRS, ${list}`;
-        throw new MillraceError("INVALID_REQUEST", text);
-      }
+      if (!(await isAllowed(real, allowed))) throw notAllowed(directory, allowed);
       return new ExportDirectory(handle);
     } catch (error) {
       await handle.close();
@@ -45,8 +40,7 @@ export class ExportDirectory {
     const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
     const file = await open(this.#pathOf(name), flags, FILE_MODE);
     // Against the umask, which is that of the store.
-    await file.chmod(FILE_MODE);
-    return file;
+    return keptOpen(file, () => file.chmod(FILE_MODE));
   }
 
   /** A regular file of one name; undefined if it is not there. @throws the system's error, or one for what is no such file */
@@ -58,10 +52,11 @@ export class ExportDirectory {
       if (systemCode(error) === "ENOENT") return undefined;
       throw error;
     }
-    const status = await file.stat();
-    if (status.isFile() && status.nlink === 1) return file;
-    await file.close();
-    throw new MillraceError("INVALID_REQUEST", `Cannot write ${name}: it is a link, or no file`);
+    return keptOpen(file, async () => {
+      const status = await file.stat();
+      if (status.isFile() && status.nlink === 1) return;
+      throw new MillraceError("INVALID_REQUEST", `Cannot write ${name}: it is a link, or no file`);
+    });
   }
 
   /** Whether something has the name. @throws the system's error */
@@ -127,6 +122,44 @@ export class ExportDirectory {
   #pathOf(name: string): string {
     return path.join(descriptorPath(this.#handle), name);
   }
+}
+
+/** The file, which is closed if `act` fails. @throws what `act` throws */
+export async function keptOpen(file: FileHandle, act: () => Promise<void>): Promise<FileHandle> {
+  try {
+    await act();
+    return file;
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/**
+ * Looks beforehand whether files may be exported to a directory, which need not be there yet: then the place where it would be
+ * counts. @throws {MillraceError} INVALID_REQUEST where they may not
+ */
+export async function checkExportDirectory(directory: string, allowed: readonly string[]): Promise<void> {
+  let there = path.resolve(directory);
+  let real = await realPathOf(there);
+  while (real === undefined && path.dirname(there) !== there) {
+    there = path.dirname(there);
+    real = await realPathOf(there);
+  }
+  const place = path.join(real ?? there, path.relative(there, path.resolve(directory)));
+  if (!(await isAllowed(place, allowed))) throw notAllowed(directory, allowed);
+}
+
+/** `place` has no links on its way. */
+async function isAllowed(place: string, allowed: readonly string[]): Promise<boolean> {
+  const roots = await Promise.all(allowed.map(realPathOf));
+  return roots.some((root) => root !== undefined && isWithin(place, root));
+}
+
+function notAllowed(directory: string, allowed: readonly string[]): MillraceError {
+  const list = allowed.length === 0 ? "which names none" : `which names ${allowed.join(", ")}`;
+  const text = `Cannot export to ${directory}: it is not within MILLRACE_EXPORT_FILE_DIRS, ${list}`;
+  return new MillraceError("INVALID_REQUEST", text);
 }
 
 const withoutLinks = new Set(["EPERM", "ENOSYS", "ENOTSUP", "EOPNOTSUPP", "EMLINK"]);

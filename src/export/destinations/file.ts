@@ -3,7 +3,7 @@ import type { FileHandle } from "node:fs/promises";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import { assert } from "../../core/assert.ts";
-import { type Clock, systemClock } from "../../core/clock.ts";
+import { type Clock, systemClock, wallMs } from "../../core/clock.ts";
 import { MillraceError, systemCode, textOf } from "../../core/errors.ts";
 import {
   FILE_EXPORT_BATCH_BYTES_MAX,
@@ -21,7 +21,7 @@ import type {
   SendContext,
   SendOutcome,
 } from "./destination.ts";
-import { ExportDirectory } from "./export-directory.ts";
+import { ExportDirectory, keptOpen } from "./export-directory.ts";
 import { type PartPlace, type PartState, PartStateFile, writeAll } from "./part-state.ts";
 
 const compress = promisify(gzip);
@@ -76,8 +76,9 @@ export class FileDestination implements Destination {
     } catch (error) {
       return { ...judge(error, settings.directory), requestBytes: 0 };
     } finally {
-      await states?.close();
-      await directory?.close();
+      // What was written is synced: to close it has nothing more to say.
+      await states?.close().catch(() => undefined);
+      await directory?.close().catch(() => undefined);
     }
   }
 
@@ -107,7 +108,13 @@ export class FileDestination implements Destination {
       rawBytes: state.at.rawBytes + text.length,
       nextSequence,
     };
-    const written = { ...state, at, before: { ...state.at, nextSequence: first } };
+    const written = {
+      ...state,
+      // By a wall clock that was set back it would not grow old.
+      begunMs: Math.min(state.begunMs, wallMs(this.#clock)),
+      at,
+      before: { ...state.at, nextSequence: first },
+    };
     await states.write(written);
     if (this.#isComplete(written, settings)) await complete(place, written);
   }
@@ -117,9 +124,10 @@ export class FileDestination implements Destination {
     const { directory, states, settings, names } = place;
     const known = states.state;
     if (known === undefined) return this.#begin(place, batch.first);
-    // A kill between its two names: it is complete.
-    if (await directory.isSame(known.partName, finalNameOf(known.partName)))
-      await directory.remove(known.partName);
+    if (known.finalName !== undefined) {
+      await complete(place, known);
+      return this.#begin(place, batch.first);
+    }
     const file = await directory.openFile(known.partName);
     if (file === undefined) return this.#begin(place, batch.first);
     try {
@@ -127,8 +135,11 @@ export class FileDestination implements Destination {
       const isFitting = size >= known.at.bytes && known.partName.endsWith(names.partEnding);
       const isContinued = isFitting && !this.#isComplete(known, settings);
       const at = isContinued ? startOf(known, batch) : known.at;
+      const state = at === known.at ? known : { ...known, at, before: at };
+      // First of all: should the one that takes its place be torn, the batch that stood there must not count any more.
+      if (state !== known) await states.write(state);
       if (size > at.bytes) await file.truncate(at.bytes);
-      if (isContinued) return { file, state: { ...known, at } };
+      if (isContinued) return { file, state };
       await file.datasync();
     } catch (error) {
       await file.close();
@@ -145,11 +156,10 @@ export class FileDestination implements Destination {
       const partName = names.partOf(first, attempt);
       if ((await directory.has(finalNameOf(partName))) || (await directory.has(partName))) continue;
       // Known before it is there, so that no file is left of which nobody knows.
-      const state = { partName, begunMs: Math.floor(this.#clock.nowMs()), at: start, before: start };
+      const state = { partName, begunMs: wallMs(this.#clock), at: start, before: start };
       await states.write(state);
       const file = await directory.create(partName);
-      await directory.sync();
-      return { file, state };
+      return { file: await keptOpen(file, () => directory.sync()), state };
     }
     throw allNamesTaken(names.partOf(first, 0));
   }
@@ -191,10 +201,21 @@ function startOf({ at, before }: PartState, { first, nextSequence, count }: Batc
   return isRepeated ? before : at;
 }
 
-/** Gives a file that is on the medium its name. */
-async function complete({ directory }: Place, { partName }: PartState): Promise<void> {
+/** Gives a file that is on the medium its name, or has it keep that alone which it got before a kill. */
+async function complete({ directory, states }: Place, state: PartState): Promise<void> {
+  const { partName, finalName } = state;
+  if (finalName !== undefined && !(await directory.has(partName))) return;
+  if (finalName !== undefined && (await directory.isSame(partName, finalName))) {
+    await directory.remove(partName);
+    await directory.sync();
+    return;
+  }
   for (let attempt = 0; attempt < FILE_EXPORT_NAME_TRIES_MAX; attempt += 1) {
-    if (!(await directory.renameNew(partName, finalNameOf(partName, attempt)))) continue;
+    const name = finalNameOf(partName, attempt);
+    if (await directory.has(name)) continue;
+    // Known before it has it: what has two names is complete, whoever takes one of them meanwhile.
+    await states.write({ ...state, finalName: name });
+    if (!(await directory.renameNew(partName, name))) continue;
     await directory.sync();
     return;
   }

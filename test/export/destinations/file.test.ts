@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import {
   chmodSync,
+  closeSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -9,6 +10,7 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
+import { open } from "node:fs/promises";
 import path from "node:path";
 import { test, type TestContext } from "node:test";
 import { gunzipSync } from "node:zlib";
@@ -196,6 +198,31 @@ test("FileDestination refuses directories that no setting allows, by whatever wa
   assert.deepEqual(readdirSync(outside), ["back"]);
   bench.settings = { ...bench.settings, directory: path.join(outside, "back") };
   await bench.accept(records(0, 1));
+});
+
+test("FileDestination takes names that begin with two dots for names", async (t) => {
+  const bench = new Bench(t);
+  const directory = path.join(bench.root, "..out");
+  mkdirSync(directory);
+  bench.settings = { ...bench.settings, directory };
+  await bench.accept(records(0, 1));
+});
+
+test("FileDestination that cannot close a file says what became of the batch, and does not reject", async (t) => {
+  const bench = new Bench(t);
+  await bench.accept(records(0, 1));
+  const probe = await open("/dev/null");
+  const handle = Object.getPrototypeOf(probe) as typeof probe;
+  await probe.close();
+  const datasync = Reflect.get(handle, "datasync");
+  let synced = 0;
+  t.mock.method(handle, "datasync", async function (this: typeof probe) {
+    await datasync.call(this);
+    // Behind the messages what is known of them: its descriptor is gone when it is to be closed.
+    if ((synced += 1) === 2) closeSync(this.fd);
+  });
+  await bench.accept(records(1, 2));
+  assert.equal(synced, 2);
 });
 
 test("FileDestination waits for a directory that is not there, or must not be written to", async (t) => {

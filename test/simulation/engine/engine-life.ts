@@ -62,6 +62,7 @@ export class EngineLife {
       storeDirectory: STORE_DIRECTORY,
       streamsMax: 100,
       messageBytesMax: 1024 * 1024,
+      fileDirectories: [],
       workerCountMax: 2,
       ringBytes: 32 * 1024,
       worker: {
