@@ -25,7 +25,7 @@ const kinds: readonly (FigureKind & { readonly matches: RegExp })[] = [
     meaning: "latency divided by that of what it is measured against, in the same run",
   },
   {
-    matches: /(^|_)(cpu|rss|written).*_vs_/,
+    matches: /(^|_)(cpu|rss|written|wire).*_vs_/,
     better: "lower",
     words: cost,
     meaning: "what it takes, divided by what that takes which it is measured against, in the same run",
@@ -108,6 +108,12 @@ const kinds: readonly (FigureKind & { readonly matches: RegExp })[] = [
     words: cost,
     meaning: "bytes that the kernel was made to write to storage for each byte of payload",
     isDetail: true,
+  },
+  {
+    matches: /^wire_bytes_per_accepted_byte$/,
+    better: "lower",
+    words: cost,
+    meaning: "bytes that the producer sent for each byte of payload",
   },
   {
     matches: /_per_(accepted|payload)_byte$/,

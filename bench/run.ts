@@ -48,6 +48,10 @@ const benches: Readonly<Record<string, BenchEntry>> = {
     summary: "the official Node.js client, an append after another, with the native addon and without",
     load: async () => (await import("./scenario/awaited.ts")).awaitedBench,
   },
+  compressed: {
+    summary: "batches compressed by the producer, on three kinds of data: what both sides cost together",
+    load: async () => (await import("./scenario/compressed.ts")).compressedBench,
+  },
   recovery: {
     summary: "start on a store: 10 GB in 1000 segments, and 1000 idle streams",
     load: async () => (await import("./scenario/recovery.ts")).recoveryBench,

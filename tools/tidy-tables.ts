@@ -133,7 +133,11 @@ export const ownedModules: readonly Ownership[] = [
   },
   { what: "piscina", owners: ["src/export/"], hint: "the pool belongs to export/" },
   { what: "ws", owners: ["src/net/", "src/client/"], hint: "sockets belong to net/ and client/" },
-  { what: "lz4-napi", owners: ["src/log/", "src/native/"], hint: "use the block codec of log/" },
+  {
+    what: "lz4-napi",
+    owners: ["src/log/", "src/native/", "src/client/node-lz4.ts"],
+    hint: "use the block codec of log/",
+  },
   { what: "cborg", owners: ["src/wire/"], hint: "use the codecs of wire/" },
   { what: "pino", owners: ["src/observe/"], hint: "take a Logger (observe/)" },
   { what: "prom-client", owners: ["src/observe/"], hint: "metrics belong to observe/" },

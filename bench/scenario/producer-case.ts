@@ -1,7 +1,12 @@
-import { MillraceClient, Persistence, StrategyOnFull, type Producer } from "../../src/client/index.ts";
+import {
+  type Compression,
+  MillraceClient,
+  Persistence,
+  type Producer,
+  StrategyOnFull,
+} from "../../src/client/index.ts";
 import type { DataSet } from "../data-set.ts";
 import { LatencyHistogram } from "../latency-histogram.ts";
-
 import {
   BenchEngine,
   bytesPerAcceptedByte,
@@ -15,7 +20,11 @@ import type { RunningCase, Slice } from "./slice.ts";
 
 /** Appends through the client as programs use it, which copies each message into a batch. */
 export async function startProducerCase(
-  options: EngineOptions & { readonly dataSet: DataSet; readonly batchBytes: number },
+  options: EngineOptions & {
+    readonly dataSet: DataSet;
+    readonly batchBytes: number;
+    readonly compression?: Compression;
+  },
 ): Promise<RunningCase> {
   const engine = await BenchEngine.start(options);
   try {
@@ -26,7 +35,8 @@ export async function startProducerCase(
       strategyOnFull: StrategyOnFull.OverwriteOldestData,
       persistence: Persistence.File,
     });
-    const producer = await client.producer(STREAM_NAME, { batchBytes: options.batchBytes });
+    const { batchBytes, compression = "none" } = options;
+    const producer = await client.producer(STREAM_NAME, { batchBytes, compression });
     return {
       measure: async (seconds) =>
         measureCosts(engine.server, async () => produce(producer, options.dataSet, seconds)),
@@ -65,6 +75,7 @@ const MESSAGES_PER_LOOK = 256;
 async function produce(producer: Producer, { messages }: DataSet, seconds: number): Promise<Slice> {
   let messageCount = 0;
   let payloadBytes = 0;
+  const sentBefore = producer.counters.sentBytes;
   const startMs = performance.now();
   const endMs = startMs + seconds * 1000;
   while (messageCount % MESSAGES_PER_LOOK !== 0 || performance.now() < endMs) {
@@ -81,5 +92,6 @@ async function produce(producer: Producer, { messages }: DataSet, seconds: numbe
     payloadBytes,
     // The producer answers nobody who does not wait.
     latencies: new LatencyHistogram(),
+    sentBytes: producer.counters.sentBytes - sentBefore,
   };
 }

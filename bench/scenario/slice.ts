@@ -8,6 +8,8 @@ export interface Slice {
   readonly payloadBytes: number;
   /** Microseconds from the send to the acknowledgement; empty where nothing is acknowledged. */
   readonly latencies: LatencyHistogram;
+  /** Bytes of the frames that were sent, where they are counted. */
+  readonly sentBytes?: number;
 }
 
 /** A slice and what it cost. */

@@ -2,6 +2,7 @@ import { APPEND_BATCH_MESSAGES_MAX, CLIENT_IN_FLIGHT_BYTES_MAX } from "../core/l
 import { APPEND_BATCH_PRODUCER_HEADER_BYTES } from "../wire/append-batch-layout.ts";
 import type { BatchOwner } from "./batch.ts";
 import { Batch } from "./batch.ts";
+import type { BatchPacker } from "./batch-packer.ts";
 
 /**
  * The batches of one producer: one that is being filled, those sealed and not sent, those sent and not answered. Sealed and
@@ -15,6 +16,7 @@ export class AppendWindow {
   readonly #owner: BatchOwner;
   readonly #batchBufferBytes: number;
   readonly #inFlightMax: number;
+  readonly #packer: BatchPacker | undefined;
   #filling: Batch | undefined;
   /** In order of serial. */
   #queue: Batch[] = [];
@@ -22,12 +24,17 @@ export class AppendWindow {
   /** Bytes of the batches in #queue and #inFlight. */
   #bytes = 0;
   #lastSerial = 0;
+  #sentBytes = 0;
   #flushWaiters: { readonly serial: number; resolve(): void }[] = [];
   /** Buffers of answered batches, to be filled again. */
   readonly #freeBuffers: Uint8Array[] = [];
 
-  constructor(owner: BatchOwner, options: { batchBytes: number; inFlightMax: number }) {
+  constructor(
+    owner: BatchOwner,
+    options: { batchBytes: number; inFlightMax: number; packer: BatchPacker | undefined },
+  ) {
     this.#owner = owner;
+    this.#packer = options.packer;
     this.#batchBufferBytes = APPEND_BATCH_PRODUCER_HEADER_BYTES + options.batchBytes;
     this.#inFlightMax = options.inFlightMax;
   }
@@ -35,6 +42,11 @@ export class AppendWindow {
   /** Serial of the newest sealed batch; they begin at 1. */
   get lastSerial(): number {
     return this.#lastSerial;
+  }
+
+  /** Of all frames that were given out to be sent. */
+  get sentBytes(): number {
+    return this.#sentBytes;
   }
 
   get isFull(): boolean {
@@ -92,6 +104,7 @@ export class AppendWindow {
   }
 
   enqueue(batch: Batch): void {
+    this.#packer?.pack(batch);
     batch.serial = ++this.#lastSerial;
     this.#bytes += batch.usedBytes;
     this.#queue.push(batch);
@@ -101,7 +114,9 @@ export class AppendWindow {
   takeNext(): Batch | undefined {
     if (this.#inFlight.size >= this.#inFlightMax) return undefined;
     const batch = this.#queue.shift();
-    if (batch) this.#inFlight.add(batch);
+    if (!batch) return undefined;
+    this.#inFlight.add(batch);
+    this.#sentBytes += batch.frameBytes;
     return batch;
   }
 

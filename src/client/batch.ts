@@ -4,6 +4,7 @@ import { APPEND_BATCH_BYTES_MAX, APPEND_BATCH_MESSAGES_MAX } from "../core/limit
 import { MESSAGE_LENGTH_BYTES } from "../core/message-framing.ts";
 import { APPEND_BATCH_PRODUCER_HEADER_BYTES, writeAppendBatchHeader } from "../wire/append-batch-layout.ts";
 import { readU32, writeU32 } from "../wire/little-endian.ts";
+import type { BlockCodec } from "./environment.ts";
 
 /** Someone who waits for the sequence number of one message of a batch. */
 export interface BatchWaiter {
@@ -29,6 +30,9 @@ export interface BatchOwner {
 export class Batch {
   readonly owner: BatchOwner;
   readonly #bytes: Uint8Array;
+  /** Of the messages, once they are compressed; 0 before. */
+  #packedBytes = 0;
+  #codec: BlockCodec | undefined;
   #usedBytes = APPEND_BATCH_PRODUCER_HEADER_BYTES;
   messageCount = 0;
   /** Order of sealing within the producer. */
@@ -54,6 +58,26 @@ export class Batch {
     return this.#usedBytes;
   }
 
+  /** Of its frame, as it is sent. */
+  get frameBytes(): number {
+    if (this.#packedBytes === 0) return this.#usedBytes;
+    return APPEND_BATCH_PRODUCER_HEADER_BYTES + this.#packedBytes;
+  }
+
+  /** The messages with their lengths. A view of the batch, or what its block unpacks to. */
+  get rawMessages(): Uint8Array {
+    const messages = this.#bytes.subarray(APPEND_BATCH_PRODUCER_HEADER_BYTES, this.#usedBytes);
+    return this.#codec?.decompress(messages.subarray(0, this.#packedBytes), messages.length) ?? messages;
+  }
+
+  /** Puts an LZ4 block of its messages, which is smaller, in their place; no more are added. `codec` gets them back. */
+  packAs(block: Uint8Array, codec: BlockCodec): void {
+    assert(this.#packedBytes === 0 && block.length < this.rawMessages.length, "a batch is packed once");
+    this.#bytes.set(block, APPEND_BATCH_PRODUCER_HEADER_BYTES);
+    this.#packedBytes = block.length;
+    this.#codec = codec;
+  }
+
   hasRoom(payloadBytes: number): boolean {
     return this.#usedBytes + MESSAGE_LENGTH_BYTES + payloadBytes <= this.#bytes.length;
   }
@@ -70,12 +94,13 @@ export class Batch {
   /** The frame to send now, a view. */
   frame(handle: number, requestId: number): Uint8Array {
     assert(this.producer !== undefined, "a batch is numbered before it is sent");
-    const frame = this.#bytes.subarray(0, this.#usedBytes);
+    const frame = this.#bytes.subarray(0, this.frameBytes);
     writeAppendBatchHeader(frame, {
       handle,
       requestId,
       rawSizeBytes: this.#usedBytes - APPEND_BATCH_PRODUCER_HEADER_BYTES,
       messageCount: this.messageCount,
+      isLz4: this.#packedBytes > 0,
       producer: this.producer,
     });
     return frame;
@@ -85,11 +110,13 @@ export class Batch {
   unawaitedMessages(): Uint8Array[] {
     const awaited = new Set(this.waiters.map((waiter) => waiter.index));
     const messages: Uint8Array[] = [];
-    let at = APPEND_BATCH_PRODUCER_HEADER_BYTES;
+    if (awaited.size === this.messageCount) return messages;
+    const raw = this.rawMessages;
+    let at = 0;
     for (let index = 0; index < this.messageCount; index++) {
-      const length = readU32(this.#bytes, at);
+      const length = readU32(raw, at);
       at += MESSAGE_LENGTH_BYTES;
-      if (!awaited.has(index)) messages.push(this.#bytes.subarray(at, at + length));
+      if (!awaited.has(index)) messages.push(raw.subarray(at, at + length));
       at += length;
     }
     return messages;

@@ -25,10 +25,19 @@ export interface SocketOptions {
   readonly authorities?: string | undefined;
 }
 
+/** LZ4 blocks, without a frame or a size in front. Results may be views, never of the arguments. */
+export interface BlockCodec {
+  compress(raw: Uint8Array): Uint8Array;
+  /** Of a block of our own making. */
+  decompress(block: Uint8Array, rawBytes: number): Uint8Array;
+}
+
 /** What the client takes from its surroundings: in tests all of it is made by hand. */
 export interface Environment {
   /** @throws {MillraceError} CONNECT_FAILED, UNAUTHORIZED, UNSUPPORTED_PROTOCOL */
   openSocket(options: SocketOptions, listener: SocketListener): Promise<Socket>;
+  /** @throws {MillraceError} INVALID_SETTING where there is no LZ4 */
+  loadLz4(): Promise<BlockCodec>;
   /** Calls back once after `delayMs`; the result cancels. */
   after(delayMs: number, callback: () => void): () => void;
   /** In [0, 1). */

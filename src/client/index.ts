@@ -40,6 +40,6 @@ export { MillraceClient } from "./millrace-client.ts";
 export type { RedriveResult } from "../core/export-command.ts";
 export type { ClientOptions } from "./client-options.ts";
 export { Producer } from "./producer.ts";
-export type { ProducerCounters, ProducerOptions, Rejection } from "./producer-options.ts";
+export type { Compression, ProducerCounters, ProducerOptions, Rejection } from "./producer-options.ts";
 export { Subscription } from "./subscription.ts";
 export type { ReceivedMessage, SubscribeOptions, SubscriptionGap } from "./subscription.ts";

@@ -33,6 +33,7 @@ import {
   encodeUpdateMessageStream,
 } from "../wire/update-message-stream.ts";
 import { backoffMs } from "./backoff.ts";
+import { loadPacker } from "./batch-packer.ts";
 import type { ClientOptions } from "./client-options.ts";
 import type { Call } from "./connection.ts";
 import { Connection } from "./connection.ts";
@@ -242,9 +243,10 @@ export class MillraceClient {
     await (await this.#ready()).askDocument(Operation.ConfigureStream, { name, document });
   }
 
-  /** Opens a stream for appending at a high rate. @throws {MillraceError} STREAM_NOT_FOUND */
+  /** Opens a stream for appending at a high rate. @throws {MillraceError} STREAM_NOT_FOUND, INVALID_SETTING */
   async producer(stream: string, options: ProducerOptions = {}): Promise<Producer> {
-    const producer = new Producer(this.#link(), { ...options, stream });
+    const packer = options.compression === "lz4" ? await loadPacker(this.#environment) : undefined;
+    const producer = new Producer(this.#link(), { ...options, stream, packer });
     const connection = await this.#ready();
     const opened = await connection.openStream(stream);
     this.#adopt(producer, connection, () => producer.onOpened(opened));

@@ -3,21 +3,15 @@ import { CLIENT_REQUEST_TIMEOUT_MS } from "../core/limits.ts";
 import { StatusCode } from "../core/status-code.ts";
 import { AppendWindow } from "./append-window.ts";
 import { backoffMs } from "./backoff.ts";
-import type { BatchOwner } from "./batch.ts";
-import { Batch, silentWaiter } from "./batch.ts";
+import { Batch, type BatchOwner, silentWaiter } from "./batch.ts";
 import { BatchNumbers } from "./batch-numbers.ts";
+import type { BatchPacker } from "./batch-packer.ts";
 import type { OpenedStream, ProducerLink } from "./producer-link.ts";
 import type { ProducerCounters, ProducerOptions, Rejection } from "./producer-options.ts";
 import { checkProducerOptions } from "./producer-options.ts";
 import { checkPayload, closedProducer, toBytes } from "./payload.ts";
-import { statusError } from "./status-error.ts";
-import type { WaitingAppend } from "./waiting-appends.ts";
-import { WaitingAppends } from "./waiting-appends.ts";
-
-/** Answers after which the same batch may succeed: it is sent again. */
-const resendCodes = new Set(["UNKNOWN_OUTCOME", "SERVER_BUSY", "UNKNOWN_HANDLE"]);
-/** Refusals that say of every copy of the batch that it is not stored. */
-const notStoredCodes = new Set(["STREAM_FULL", "MESSAGE_TOO_LARGE", "INVALID_REQUEST"]);
+import { notStoredCodes, resendCodes, statusError } from "./status-error.ts";
+import { type WaitingAppend, WaitingAppends } from "./waiting-appends.ts";
 
 /**
  * Appends to one stream at a high rate: messages are copied into batches, and a bounded window of batches is on its way.
@@ -60,13 +54,16 @@ export class Producer implements BatchOwner {
   #resent = 0;
 
   /** Use `client.producer()`. */
-  constructor(link: ProducerLink, { stream, ...options }: ProducerOptions & { stream: string }) {
+  constructor(
+    link: ProducerLink,
+    options: ProducerOptions & { stream: string; packer: BatchPacker | undefined },
+  ) {
     const { lingerMs, ...sizes } = checkProducerOptions(options);
     this.#link = link;
-    this.stream = stream;
+    this.stream = options.stream;
     this.#lingerMs = lingerMs;
     this.#onRejected = options.onRejected;
-    this.#window = new AppendWindow(this, sizes);
+    this.#window = new AppendWindow(this, { ...sizes, packer: options.packer });
     this.#numbers = new BatchNumbers(() => link.environment.uniqueId());
   }
 
@@ -77,6 +74,7 @@ export class Producer implements BatchOwner {
       rejected: this.#rejected,
       resent: this.#resent,
       batches: this.#window.lastSerial,
+      sentBytes: this.#window.sentBytes,
     };
   }
 

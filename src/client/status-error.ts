@@ -35,3 +35,8 @@ export function statusError(status: number, text: string): MillraceError {
   const code = (codes as Partial<Record<number, ErrorCode>>)[status] ?? "INTERNAL";
   return new MillraceError(code, text === "" ? `The engine answered ${statusName(status)}` : text);
 }
+
+/** Answers after which the same batch may succeed: it is sent again. */
+export const resendCodes = new Set(["UNKNOWN_OUTCOME", "SERVER_BUSY", "UNKNOWN_HANDLE"]);
+/** Refusals that say of every copy of the batch that it is not stored. */
+export const notStoredCodes = new Set(["STREAM_FULL", "MESSAGE_TOO_LARGE", "INVALID_REQUEST"]);

@@ -1,3 +1,4 @@
+import { MillraceError, textOf } from "../core/errors.ts";
 import type { Environment, SocketListener, SocketOptions } from "./environment.ts";
 
 const FRACTION_STEPS = 2 ** 32;
@@ -18,6 +19,14 @@ export const systemEnvironment: Environment = {
     if (isNode()) return (await import("./node-socket.ts")).openNodeSocket(options, listener);
     return (await import("./browser-socket.ts")).openBrowserSocket(options, listener);
   },
+  async loadLz4() {
+    if (!isNode()) throw noLz4("a browser has none; compress in Node.js, or leave compression out");
+    try {
+      return (await import("./node-lz4.ts")).nodeLz4;
+    } catch (cause) {
+      throw noLz4(textOf(cause), cause);
+    }
+  },
   after(delayMs, callback) {
     const timer = setTimeout(callback, delayMs);
     return () => clearTimeout(timer);
@@ -28,3 +37,9 @@ export const systemEnvironment: Environment = {
     return Math.max(1, (high! % HIGH_STEPS) * FRACTION_STEPS + low!);
   },
 };
+
+function noLz4(why: string, cause?: unknown): MillraceError {
+  return new MillraceError("INVALID_SETTING", `Cannot make producer with compression "lz4": ${why}`, {
+    cause,
+  });
+}

@@ -47,9 +47,6 @@ export const SCAN_READ_BYTES = 256 * KIB;
 export const WALK_READ_BYTES = 4 * KIB;
 /** A sparse index keeps one entry each this many stored bytes. */
 export const INDEX_STRIDE_BYTES = 64 * KIB;
-/** After this many blocks in a row that LZ4 could not shrink, it is tried on every COMPRESSION_PROBE_BLOCKS-th only. */
-export const INCOMPRESSIBLE_BLOCKS_MAX = 4;
-export const COMPRESSION_PROBE_BLOCKS = 16;
 /** A segment rolls after its size; a roll waits for a sync in progress, and appends are refused at this multiple. */
 export const SEGMENT_OVERSHOOT_MAX = 2;
 /** A write that returns nothing without an error is tried this often. */

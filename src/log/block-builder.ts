@@ -1,6 +1,7 @@
 import { assert } from "../core/assert.ts";
 import { BLOCK_RUNS_MAX, BLOCK_TARGET_BYTES } from "../core/limits.ts";
 import { MESSAGE_LENGTH_BYTES } from "../core/message-framing.ts";
+import type { ProducerBlock } from "./lz4-frame.ts";
 
 /** Who sent a batch, for dropping repeats; id 0 is nobody. */
 export interface BatchProducer {
@@ -31,8 +32,17 @@ export interface Batch {
   readonly producer?: BatchProducer | undefined;
 }
 
+/** What becomes one block. */
+export interface BlockContent {
+  readonly raw: Buffer;
+  readonly runs: readonly BatchRun[];
+  readonly messageCount: number;
+  /** `raw` as its producer compressed it, to be stored as it came. */
+  readonly producerBlock?: ProducerBlock | undefined;
+}
+
 /** Gathers batches of one stream until they are worth a block; reused from block to block. */
-export class BlockBuilder {
+export class BlockBuilder implements BlockContent {
   readonly #capacityBytes: number;
   #buffer: Buffer;
   #runs: BatchRun[] = [];

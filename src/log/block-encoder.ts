@@ -1,9 +1,9 @@
 import { crc32 } from "node:zlib";
 
-import { COMPRESSION_PROBE_BLOCKS, INCOMPRESSIBLE_BLOCKS_MAX } from "../core/limits.ts";
-import type { BatchRun, BlockBuilder } from "./block-builder.ts";
+import { COMPRESSION_PROBE_BLOCKS, INCOMPRESSIBLE_BLOCKS_MAX } from "../core/compression-limits.ts";
+import type { BatchRun, BlockContent } from "./block-builder.ts";
 import { type BlockHeader, BlockKind } from "./block-layout.ts";
-import { encodeFrame } from "./lz4-frame.ts";
+import { type EncodedFrame, encodeFrame, frameProducerBlock } from "./lz4-frame.ts";
 import type { StoredBlock } from "./segment-writer.ts";
 import type { TimeMark } from "./stream-clock.ts";
 
@@ -19,21 +19,16 @@ export class BlockEncoder {
     this.lastIngestMs = options.lastIngestMs;
   }
 
-  /** What does not compress is tried only now and then. */
   encode(
-    builder: BlockBuilder,
+    content: BlockContent,
     at: { readonly firstSequence: number; readonly payloadOffset: number },
     time: TimeMark,
   ): StoredBlock {
-    const { raw } = builder;
-    const tryToCompress =
-      this.#incompressibleBlocks < INCOMPRESSIBLE_BLOCKS_MAX ||
-      this.#incompressibleBlocks % COMPRESSION_PROBE_BLOCKS === 0;
-    const frame = encodeFrame(raw, { tryToCompress });
-    this.#incompressibleBlocks = frame.compressed ? 0 : this.#incompressibleBlocks + 1;
+    const { raw, messageCount, producerBlock } = content;
+    const frame = producerBlock === undefined ? this.#encodeFrame(raw) : frameProducerBlock(producerBlock);
     let storedCrc = 0;
     for (const piece of frame.pieces) storedCrc = crc32(piece, storedCrc);
-    const runs = this.#clampRuns(builder.runs);
+    const runs = this.#clampRuns(content.runs);
     const header: BlockHeader = {
       kind: BlockKind.Data,
       storedBytes: frame.sizeBytes,
@@ -42,7 +37,7 @@ export class BlockEncoder {
       rawCrc: crc32(raw),
       firstSequence: at.firstSequence,
       payloadOffset: at.payloadOffset,
-      messageCount: builder.messageCount,
+      messageCount,
       firstIngestMs: runs[0]!.ingestMs,
       lastIngestMs: runs.at(-1)!.ingestMs,
       epoch: this.#epoch,
@@ -57,6 +52,16 @@ export class BlockEncoder {
     // The block outlives the builder's buffer: what LZ4 did not shrink is still a view of it.
     const pieces = frame.pieces.map((piece) => (piece.buffer === raw.buffer ? Buffer.from(piece) : piece));
     return { header, frame: pieces, age: { ageMs: time.ageMs, runMs: time.runMs }, clockEra: time.clockEra };
+  }
+
+  /** What does not compress is tried only now and then. */
+  #encodeFrame(raw: Buffer): EncodedFrame {
+    const tryToCompress =
+      this.#incompressibleBlocks < INCOMPRESSIBLE_BLOCKS_MAX ||
+      this.#incompressibleBlocks % COMPRESSION_PROBE_BLOCKS === 0;
+    const frame = encodeFrame(raw, { tryToCompress });
+    this.#incompressibleBlocks = frame.compressed ? 0 : this.#incompressibleBlocks + 1;
+    return frame;
   }
 
   /** Ingest times never go back within a clock era (2.5). */

@@ -3,6 +3,7 @@ import { compressSync, uncompressSync } from "lz4-napi";
 import { assert } from "../core/assert.ts";
 import { MillraceError } from "../core/errors.ts";
 import { BLOCK_RAW_BYTES_MAX, LZ4_BLOCK_RAW_BYTES_MAX, LZ4_RATIO_MAX } from "../core/limits.ts";
+import { endsInLiterals } from "./lz4-block-end.ts";
 
 /**
  * One LZ4 frame, little-endian:
@@ -93,19 +94,41 @@ export function decodeFrame(frame: Buffer, rawBytes: number): Buffer {
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts, rawBytes);
 }
 
+/** A block as a producer sent it, once it was unpacked; both parts are bytes of their own. */
+export interface ProducerBlock {
+  readonly raw: Buffer;
+  /** The size word of a frame, and the block. */
+  readonly sizedBlock: Buffer;
+}
+
 /**
- * Decodes a bare LZ4 block that claims `rawBytes`, as a producer may send one. The result is a buffer of its own.
+ * Decodes a bare LZ4 block that claims `rawBytes`, as a producer may send one. What passes is a block that any LZ4 program reads.
  * @throws {MillraceError} INVALID_REQUEST when it is not valid or does not give exactly so many bytes
  */
-export function decodeLz4Block(block: Uint8Array, rawBytes: number): Buffer {
-  if (rawBytes < 1 || rawBytes > LZ4_BLOCK_RAW_BYTES_MAX) throw refusedBlock(`claims ${rawBytes} bytes`);
-  const sized = Buffer.allocUnsafe(SIZE_BYTES + block.length);
-  sized.set(block, SIZE_BYTES);
+export function decodeLz4Block(block: Uint8Array, rawBytes: number): ProducerBlock {
+  if (rawBytes < 1 || rawBytes > LZ4_BLOCK_RAW_BYTES_MAX)
+    throw refusedBlock(`claims ${rawBytes} bytes, must be 1 to ${LZ4_BLOCK_RAW_BYTES_MAX}`);
+  const sizedBlock = Buffer.allocUnsafe(SIZE_BYTES + block.length);
+  sizedBlock.writeUInt32LE(block.length, 0);
+  sizedBlock.set(block, SIZE_BYTES);
+  const raw = decodeOrRefuse(sizedBlock, rawBytes);
+  if (!endsInLiterals(sizedBlock.subarray(SIZE_BYTES), raw))
+    throw refusedBlock("does not end in 5 literals, as the format asks");
+  return { raw, sizedBlock };
+}
+
+function decodeOrRefuse(sizedBlock: Buffer, rawBytes: number): Buffer {
   try {
-    return decodeBlock(sized, rawBytes);
+    return decodeBlock(sizedBlock, rawBytes);
   } catch (cause) {
-    throw refusedBlock("is not valid LZ4 of the announced size", cause);
+    throw refusedBlock(`is not valid LZ4 of the announced ${rawBytes} bytes`, cause);
   }
+}
+
+/** The frame around a block as its producer sent it. */
+export function frameProducerBlock({ sizedBlock }: ProducerBlock): EncodedFrame {
+  const sizeBytes = FRAME_HEADER.length + sizedBlock.length + FRAME_END.length;
+  return { pieces: [FRAME_HEADER, sizedBlock, FRAME_END], sizeBytes, compressed: true };
 }
 
 function refusedBlock(what: string, cause?: unknown): MillraceError {

@@ -12,7 +12,7 @@ import {
   WATERMARK_IDLE_MS,
 } from "../core/limits.ts";
 import { busy, full, isFull, unknownOutcome } from "./append-refusals.ts";
-import type { BatchProducer, BlockBuilder } from "./block-builder.ts";
+import type { BatchProducer, BlockContent } from "./block-builder.ts";
 import { BlockEncoder } from "./block-encoder.ts";
 import type { LogSlice } from "./decoded-block.ts";
 import { DirectoryFence } from "./directory-fence.ts";
@@ -226,20 +226,20 @@ export class StreamLog {
   }
 
   /**
-   * Compresses and writes what `builder` holds as one block. The messages may be read at once; they are durable after a
+   * Writes `content` as one block, compressed. The messages may be read at once; they are durable after a
    * later `sync`. @returns the first sequence number
    * @throws {MillraceError} STREAM_FULL, STORAGE_READ_ONLY, SERVER_BUSY: nothing was written. UNKNOWN_OUTCOME: it may have been
    */
-  append(builder: BlockBuilder): number {
+  append(content: BlockContent): number {
     assert(!this.#closed, "append to an open log");
-    assert(builder.messageCount > 0, "append of at least one message");
+    assert(content.messageCount > 0, "append of at least one message");
     if (this.isSaturated) throw busy(`${this.unsyncedBytes} bytes wait for a sync`);
     if (this.state !== "ok") throw this.#health.refusal;
     const firstSequence = this.nextSequence;
-    assert(Number.isSafeInteger(firstSequence + builder.messageCount), "sequence numbers stay safe");
+    assert(Number.isSafeInteger(firstSequence + content.messageCount), "sequence numbers stay safe");
     const payloadOffset = this.#segments.nextPayloadOffset;
     this.#watch.sample();
-    const block = this.#encoder.encode(builder, { firstSequence, payloadOffset }, this.#time.mark);
+    const block = this.#encoder.encode(content, { firstSequence, payloadOffset }, this.#time.mark);
     this.#write(block);
     this.#encoder.lastIngestMs = block.header.lastIngestMs;
     this.#lastAppendMs = this.#clock.monotonicMs();

@@ -1,20 +1,12 @@
+import { PRODUCER_BLOCK_SHARE_MIN } from "../core/compression-limits.ts";
 import { MillraceError, asMillraceError } from "../core/errors.ts";
-import {
-  BLOCK_RAW_BYTES_MAX,
-  HELD_BATCH_OVERHEAD_BYTES,
-  HELD_BYTES_MAX,
-  MESSAGE_OVERHEAD_BYTES,
-} from "../core/limits.ts";
-import {
-  FramingFault,
-  MESSAGE_LENGTH_BYTES,
-  checkFraming,
-  describeFramingFault,
-} from "../core/message-framing.ts";
-import { type BatchProducer, BlockBuilder } from "../log/block-builder.ts";
-import { decodeLz4Block } from "../log/lz4-frame.ts";
+import { HELD_BATCH_OVERHEAD_BYTES, HELD_BYTES_MAX, MESSAGE_OVERHEAD_BYTES } from "../core/limits.ts";
+import { MESSAGE_LENGTH_BYTES } from "../core/message-framing.ts";
+import { type BatchProducer, BlockBuilder, type BlockContent } from "../log/block-builder.ts";
+import type { ProducerBlock } from "../log/lz4-frame.ts";
+import { type CheckedBatch, checkBatch } from "./checked-batch.ts";
 import type { AppendOutcome, OpenStream } from "./open-stream.ts";
-import { APPEND_FLAG_LZ4, type AppendRecord } from "./stream-channel.ts";
+import type { AppendRecord } from "./stream-channel.ts";
 import type { HandledSlot } from "./handled-slot.ts";
 import { SyncBudget } from "./sync-budget.ts";
 import type { UpSender } from "./up-sender.ts";
@@ -121,38 +113,54 @@ export class AppendStage {
   }
 
   #gather(stream: OpenStream, request: AppendRecord): boolean {
-    let { bytes: source, start, end } = request;
-    if ((request.flags & APPEND_FLAG_LZ4) !== 0) {
-      source = decodeLz4Block(source.subarray(start, end), request.rawBytes);
-      start = 0;
-      end = source.length;
-    }
-    checkBatch(request, source, start, end);
-    const payloadBytes = end - start - request.messageCount * MESSAGE_LENGTH_BYTES;
-    const costBytes = payloadBytes + request.messageCount * MESSAGE_OVERHEAD_BYTES;
+    const batch = checkBatch(request);
+    const { source, start, end } = batch;
+    const { messageCount, producer } = request;
+    const payloadBytes = end - start - messageCount * MESSAGE_LENGTH_BYTES;
+    const costBytes = payloadBytes + messageCount * MESSAGE_OVERHEAD_BYTES;
+    const isBlock = this.#becomesBlock(stream, batch);
     // What was gathered is not yet in the log, which can only make room once it is.
     const isTooMuch = stream.gatheredCostBytes + costBytes > stream.log.maxSize;
-    if (stream.builder !== undefined && (isTooMuch || !stream.builder.fits(end - start))) {
+    if (stream.builder !== undefined && (isBlock || isTooMuch || !stream.builder.fits(end - start))) {
       this.commit(stream);
       if (this.#mustWait(stream)) return false;
     }
-    const { producer } = request;
     // Only now: whether it is the next one depends on what became of the block that it did not fit.
     if (producer !== undefined) {
       if (!this.#isNext(stream, request, producer)) return true;
       if (stream.builder === undefined && this.#mustWait(stream)) return false;
     }
     stream.log.admit(stream.gatheredCostBytes + costBytes);
-    const builder = (stream.builder ??= this.#builders.pop() ?? new BlockBuilder(this.#blockBytes));
-    const { messageCount } = request;
     const { ingestMs } = stream.log;
+    stream.gathered.push({ token: request.token, messageCount });
+    if (isBlock) {
+      const { producerBlock } = batch;
+      const runs = [{ messageCount, ingestMs, producer }];
+      this.#commitBlock(stream, { raw: producerBlock.raw, runs, messageCount, producerBlock });
+      return true;
+    }
+    const builder = (stream.builder ??= this.#builders.pop() ?? new BlockBuilder(this.#blockBytes));
     builder.add({ source, start, end, messageCount, payloadBytes, ingestMs, producer });
     if (producer !== undefined) stream.gatheredSequences.set(producer.id, producer.sequence);
-    stream.gathered.push({ token: request.token, messageCount: request.messageCount });
     stream.gatheredCostBytes += costBytes;
     this.#gathering.add(stream);
     if (builder.rawBytes >= this.#blockBytes) this.commit(stream);
     return true;
+  }
+
+  /**
+   * Whether a batch is stored as the block that its producer made of it: where it is large enough to be one, and what was gathered
+   * before it does not become a small one by that. Any other is compressed again, with its neighbours.
+   */
+  #becomesBlock(
+    { builder }: OpenStream,
+    batch: CheckedBatch,
+  ): batch is CheckedBatch & { readonly producerBlock: ProducerBlock } {
+    if (batch.producerBlock === undefined) return false;
+    const { raw } = batch.producerBlock;
+    const leastBytes = this.#blockBytes * PRODUCER_BLOCK_SHARE_MIN;
+    if (raw.length < leastBytes) return false;
+    return builder === undefined || builder.rawBytes >= leastBytes || !builder.fits(raw.length);
   }
 
   /**
@@ -182,13 +190,14 @@ export class AppendStage {
 
   /** Writes the stream's gathered block; its outcomes follow now or after the sync. */
   commit(stream: OpenStream): void {
-    const builder = stream.builder;
-    if (builder === undefined) return;
+    if (stream.builder !== undefined) this.#commitBlock(stream, stream.builder);
+  }
+
+  /** `content` is what stands in `stream.gathered`. */
+  #commitBlock(stream: OpenStream, content: BlockContent): void {
     this.#handledSlot.enter(stream.slot);
-    const outcomes = writeBlock(stream, builder);
-    builder.reset();
-    if (this.#builders.length < BUILDERS_KEPT_MAX) this.#builders.push(builder);
-    stream.builder = undefined;
+    const outcomes = writeBlock(stream, content);
+    this.#giveBack(stream);
     stream.gathered.length = 0;
     stream.gatheredCostBytes = 0;
     stream.gatheredSequences.clear();
@@ -196,6 +205,14 @@ export class AppendStage {
     this.#gathering.delete(stream);
     this.#tell(stream, outcomes);
     this.#budget.onWritten(stream);
+  }
+
+  #giveBack(stream: OpenStream): void {
+    const { builder } = stream;
+    if (builder === undefined) return;
+    builder.reset();
+    if (this.#builders.length < BUILDERS_KEPT_MAX) this.#builders.push(builder);
+    stream.builder = undefined;
   }
 
   /** Tells outcomes now, or queues them behind the sync that covers them or those before them. */
@@ -239,9 +256,9 @@ function needsSync(outcome: AppendOutcome): boolean {
   return outcome.needsSync;
 }
 
-function writeBlock(stream: OpenStream, builder: BlockBuilder): AppendOutcome[] {
+function writeBlock(stream: OpenStream, content: BlockContent): AppendOutcome[] {
   try {
-    let firstSequence = stream.log.append(builder);
+    let firstSequence = stream.log.append(content);
     return stream.gathered.map(({ token, messageCount }) => {
       const outcome = { token, firstSequence, needsSync: stream.flushOnWrite };
       firstSequence += messageCount;
@@ -251,18 +268,4 @@ function writeBlock(stream: OpenStream, builder: BlockBuilder): AppendOutcome[] 
     const error = asMillraceError(thrown);
     return stream.gathered.map(({ token }) => ({ token, needsSync: false, error }));
   }
-}
-
-function checkBatch(request: AppendRecord, source: Uint8Array, start: number, end: number): void {
-  const sizeBytes = end - start;
-  if (sizeBytes !== request.rawBytes || sizeBytes > BLOCK_RAW_BYTES_MAX) {
-    const expected = `${request.rawBytes} announced, at most ${BLOCK_RAW_BYTES_MAX}`;
-    throw new MillraceError("INVALID_REQUEST", `Cannot append a batch of ${sizeBytes} bytes: ${expected}`);
-  }
-  if (request.messageCount === 0)
-    throw new MillraceError("INVALID_REQUEST", "Cannot append a batch without messages");
-  const fault = checkFraming(source, start, end, request.messageCount);
-  if (fault === FramingFault.None) return;
-  const text = `Cannot append a batch of ${request.messageCount} messages: ${describeFramingFault(fault)}`;
-  throw new MillraceError("INVALID_REQUEST", text);
 }

@@ -2,6 +2,7 @@ import { MillraceError } from "../core/errors.ts";
 import {
   APPEND_BATCH_BYTES_MAX,
   APPEND_BATCH_MESSAGES_MAX,
+  LZ4_BLOCK_RAW_BYTES_MAX,
   LZ4_RATIO_MAX,
   MESSAGE_BYTES_MAX_DEFAULT,
 } from "../core/limits.ts";
@@ -107,8 +108,7 @@ function checkSizes(header: AppendBatchHeader, bodyBytes: number): void {
     );
   }
   // A batch of one may be as large as a message may be; it travels alone because it does not fit with others.
-  const rawSizeMax =
-    messageCount === 1 ? MESSAGE_BYTES_MAX_DEFAULT + MESSAGE_LENGTH_BYTES : APPEND_BATCH_BYTES_MAX;
+  const rawSizeMax = messageCount === 1 ? rawSizeMaxOfOne(header) : APPEND_BATCH_BYTES_MAX;
   if (rawSizeBytes > rawSizeMax) {
     throw new MillraceError(
       "FRAME_TOO_LARGE",
@@ -123,6 +123,11 @@ function checkSizes(header: AppendBatchHeader, bodyBytes: number): void {
       `Cannot append batch: raw size ${rawSizeBytes} does not fit ${messageCount} messages in ${bodyBytes} bytes`,
     );
   }
+}
+
+/** A block of the store has no larger LZ4 block than that, so a larger message is not to be sent as one. */
+function rawSizeMaxOfOne({ isLz4 }: AppendBatchHeader): number {
+  return isLz4 ? LZ4_BLOCK_RAW_BYTES_MAX : MESSAGE_BYTES_MAX_DEFAULT + MESSAGE_LENGTH_BYTES;
 }
 
 export interface AppendBatch {

@@ -42,6 +42,8 @@ describe("Producer", () => {
       rejected: 0,
       resent: 0,
       batches: batchesSent(),
+      // 1000 messages with 4 bytes for each length, and a header of 36 for each batch.
+      sentBytes: Buffer.byteLength(texts.join("")) + 4 * texts.length + 36 * batchesSent(),
     });
   });
 

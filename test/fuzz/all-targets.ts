@@ -4,6 +4,7 @@ type Group = () => Promise<readonly FuzzTarget[]>;
 
 const wire: Group = async () => (await import("./wire-targets.ts")).wireTargets;
 const own: Group = async () => [(await import("./own-layout-targets.ts")).ownLayoutTarget];
+const compressed: Group = async () => [(await import("./compressed-batch-target.ts")).compressedBatchTarget];
 const settings: Group = async () => (await import("./settings-targets.ts")).settingsTargets;
 const smallFiles: Group = async () => (await import("./small-file-targets.ts")).smallFileTargets;
 const segments: Group = async () => (await import("./segment-targets.ts")).segmentTargets;
@@ -14,6 +15,7 @@ const groups: Readonly<Record<string, Group>> = {
   operations: wire,
   frames: wire,
   "own-layouts": own,
+  "compressed-batches": compressed,
   "settings-file": settings,
   "settings-environment": settings,
   "small-files": smallFiles,

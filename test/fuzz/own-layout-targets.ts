@@ -104,7 +104,7 @@ function checkAppendBatch(frame: Uint8Array): void {
   const body = frame.subarray(header.messagesAt);
   assert.ok(header.rawSizeBytes >= header.messageCount * 5, "room for the messages that are announced");
   if (header.isLz4) {
-    const raw = decodeLz4Block(body, header.rawSizeBytes);
+    const { raw } = decodeLz4Block(body, header.rawSizeBytes);
     assert.equal(raw.length, header.rawSizeBytes);
     checkFraming(raw, 0, raw.length, header.messageCount);
   } else {

@@ -12,6 +12,7 @@ const runs: Readonly<Record<string, number>> = {
   operations: 3000,
   frames: 3000,
   "own-layouts": 5000,
+  "compressed-batches": 5000,
   "settings-file": 1000,
   "settings-environment": 1500,
   "small-files": 2000,
@@ -27,6 +28,7 @@ const BLOCKS_MIN: Readonly<Record<string, number>> = {
   operations: 200,
   frames: 20,
   "own-layouts": 80,
+  "compressed-batches": 30,
   segments: 700,
   "forged-segments": 700,
 };

@@ -1,5 +1,12 @@
 import type { MillraceError } from "../../src/core/errors.ts";
-import type { Environment, Socket, SocketListener, SocketOptions } from "../../src/client/environment.ts";
+import { systemEnvironment } from "../../src/client/system-environment.ts";
+import type {
+  BlockCodec,
+  Environment,
+  Socket,
+  SocketListener,
+  SocketOptions,
+} from "../../src/client/environment.ts";
 import type { WireEngine, WireSession } from "./wire-engine.ts";
 import { connectionLost } from "./wire-engine.ts";
 
@@ -46,6 +53,10 @@ export class ManualEnvironment implements Environment {
 
   get timerCount(): number {
     return this.#timers.size;
+  }
+
+  async loadLz4(): Promise<BlockCodec> {
+    return systemEnvironment.loadLz4();
   }
 
   async openSocket(options: SocketOptions, listener: SocketListener): Promise<Socket> {

@@ -3,6 +3,7 @@ import { MillraceError, SequenceGapError } from "../../src/core/errors.ts";
 import { checkFraming, FramingFault } from "../../src/core/message-framing.ts";
 import { StatusCode } from "../../src/core/status-code.ts";
 import type { StreamDefinition } from "../../src/core/stream-definition.ts";
+import { decodeLz4Block } from "../../src/log/lz4-frame.ts";
 import { ProducerTable } from "../../src/log/producer-table.ts";
 import { createAppendBatchHeader, readAppendBatchHeader } from "../../src/wire/append-batch-layout.ts";
 import { AppendResultWriter } from "../../src/wire/append-batch-result-layout.ts";
@@ -79,6 +80,8 @@ export class WireEngine {
   answerDocument: (frame: Uint8Array) => Uint8Array = () => {
     throw new Error("no document is expected");
   };
+  /** How many came as LZ4 blocks, repeats included. */
+  compressedBatches = 0;
   creditGiven = 0;
   unsubscribed = 0;
   readonly #sessions = new Set<WireSession>();
@@ -209,10 +212,10 @@ export class WireSession {
   #appendBatch(frame: Uint8Array): void {
     const header = this.#header;
     readAppendBatchHeader(frame, header);
-    assert.equal(
-      checkFraming(frame, header.messagesAt, frame.length, header.messageCount),
-      FramingFault.None,
-    );
+    const body = frame.subarray(header.messagesAt);
+    const raw = header.isLz4 ? decodeLz4Block(body, header.rawSizeBytes).raw : body;
+    if (header.isLz4) this.#engine.compressedBatches++;
+    assert.equal(checkFraming(raw, 0, raw.length, header.messageCount), FramingFault.None);
     const stream = this.#handles[header.handle];
     if (!stream) {
       this.#results.addFailure(header.requestId, StatusCode.UnknownHandle, "unknown handle");
@@ -221,7 +224,7 @@ export class WireSession {
     }
     const fate = this.#engine.fateOf(header.requestId);
     try {
-      this.#decide(stream, frame, fate);
+      this.#decide(stream, raw, fate);
     } catch (thrown) {
       if (!(thrown instanceof SequenceGapError)) throw thrown;
       const { ownStatus, message, expectedSequence } = thrown;
@@ -230,8 +233,8 @@ export class WireSession {
     this.#answerBatches();
   }
 
-  #decide(stream: StoredStream, frame: Uint8Array, fate: BatchFate): void {
-    const { requestId, messageCount, messagesAt, producerId, producerSequence } = this.#header;
+  #decide(stream: StoredStream, raw: Uint8Array, fate: BatchFate): void {
+    const { requestId, messageCount, producerId, producerSequence } = this.#header;
     const producer = { id: producerId, sequence: producerSequence };
     const refusal = typeof fate === "string" ? undefined : fate;
     const isEarly = refusal?.isEarly === true;
@@ -240,7 +243,7 @@ export class WireSession {
     const isStored = known === undefined && (refusal === undefined || refusal.stores === true);
     let firstSequence = known?.firstSequence ?? 0;
     if (isStored) {
-      firstSequence = this.#engine.store(stream, payloadsOf(frame, messagesAt));
+      firstSequence = this.#engine.store(stream, payloadsOf(raw, 0));
       if (isNamed) stream.producers.record(producer, { firstSequence, messageCount });
     }
     if (fate === "lose") return;

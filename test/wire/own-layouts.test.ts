@@ -5,6 +5,7 @@ import { checkFraming, describeFramingFault, FramingFault } from "../../src/core
 import {
   APPEND_BATCH_BYTES_MAX,
   APPEND_BATCH_MESSAGES_MAX,
+  LZ4_BLOCK_RAW_BYTES_MAX,
   STREAM_DOCUMENT_BYTES_MAX,
 } from "../../src/core/limits.ts";
 import { StatusCode } from "../../src/core/status-code.ts";
@@ -414,6 +415,19 @@ describe("readAppendBatchHeader", () => {
     readAppendBatchHeader(frame, createAppendBatchHeader());
     writeAppendBatchHeader(frame, { ...header, rawSizeBytes: 25_501 });
     assert.throws(() => readAppendBatchHeader(frame, createAppendBatchHeader()), /does not fit/);
+  });
+
+  it("refuses a compressed message that is larger than an LZ4 block of the store may be", () => {
+    const frame = new Uint8Array(APPEND_BATCH_HEADER_BYTES + 2 ** 20);
+    const header = { handle: 1, requestId: 1, messageCount: 1, isLz4: true };
+    writeAppendBatchHeader(frame, { ...header, rawSizeBytes: LZ4_BLOCK_RAW_BYTES_MAX });
+    assert.equal(frame[1], 1);
+    readAppendBatchHeader(frame, createAppendBatchHeader());
+    writeAppendBatchHeader(frame, { ...header, rawSizeBytes: LZ4_BLOCK_RAW_BYTES_MAX + 1 });
+    assert.throws(
+      () => readAppendBatchHeader(frame, createAppendBatchHeader()),
+      /4194305 bytes in 1 messages, the maximum is 4194304/,
+    );
   });
 
   it("takes one large message in a batch of its own, and not beside another", () => {
