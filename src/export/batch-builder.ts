@@ -89,10 +89,10 @@ export class BatchBuilder {
     return this.#records.size < max.messageCountMax && this.#requestBytes + costBytes <= max.requestBytesMax;
   }
 
-  /** `content` is what goes out of it, and is copied. */
+  /** `content` is what goes out of it; it may be a view of a block that nobody writes to. */
   add(record: ExportRecord, content: ExportRecord, costBytes: number): void {
     this.#push(record, { fate: "waiting" });
-    this.#records.set(record.sequence, { ...content, data: content.data.slice() });
+    this.#records.set(record.sequence, content);
     this.#requestBytes += costBytes;
   }
 

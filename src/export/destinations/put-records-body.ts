@@ -1,3 +1,4 @@
+import { assert } from "../../core/assert.ts";
 import type { ExportRecord } from "./destination.ts";
 
 /**
@@ -9,30 +10,51 @@ export function putRecordsBody(
   records: readonly ExportRecord[],
   keys: readonly string[],
 ): Buffer {
-  const pieces = [`{"StreamName":${asciiJson(kinesisStreamName)},"Records":[`];
+  const head = `{"StreamName":${asciiJson(kinesisStreamName)},"Records":[`;
+  // ASCII only, one byte a character: the size is known beforehand, and no text of the whole is ever made.
+  let sizeBytes = head.length + TAIL.length - 1;
+  const ends = records.map(({ data }, index) => {
+    const end = `","PartitionKey":${asciiJson(keys[index]!)}}`;
+    sizeBytes += DATA_BEGIN.length + base64Length(data.length) + end.length + 1;
+    return end;
+  });
+  const body = Buffer.allocUnsafeSlow(sizeBytes);
+  let at = body.write(head, 0, "latin1");
   for (let index = 0; index < records.length; index += 1) {
     const { data } = records[index]!;
     const base64 = Buffer.from(data.buffer, data.byteOffset, data.length).toString("base64");
-    const begin = index === 0 ? '{"Data":"' : ',{"Data":"';
-    pieces.push(begin, base64, '","PartitionKey":', asciiJson(keys[index]!), "}");
+    const comma = index === 0 ? "" : ",";
+    at += body.write(comma + DATA_BEGIN + base64 + ends[index]!, at, "latin1");
   }
-  pieces.push("]}");
-  // ASCII only: one byte a character.
-  return Buffer.from(pieces.join(""), "latin1");
+  at += body.write(TAIL, at, "latin1");
+  assert(at === sizeBytes, `a body of ${at} bytes where ${sizeBytes} were due`);
+  return body;
 }
 
+const DATA_BEGIN = '{"Data":"';
+const TAIL = "]}";
+
+function base64Length(byteCount: number): number {
+  return 4 * Math.ceil(byteCount / 3);
+}
+
+/** Neither control characters nor `"`, `\`, DEL or what is not ASCII: JSON writes it as it is. */
+const PLAIN = /^[ !#-[\]-~]*$/;
 const NOT_ASCII = /[^\0-\x7f]/g;
 
 function asciiJson(text: string): string {
-  const json = JSON.stringify(text);
-  return json.replace(NOT_ASCII, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  if (PLAIN.test(text)) return `"${text}"`;
+  return JSON.stringify(text).replace(
+    NOT_ASCII,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
-/** One record's part of a PutRecords answer. */
+/** One record's part of a PutRecords answer; a field that is null, as some servers give it, or no text is not there. */
 export interface PutRecordsResult {
-  readonly ErrorCode?: string;
-  readonly ErrorMessage?: string;
-  readonly SequenceNumber?: string;
+  readonly ErrorCode: string | undefined;
+  readonly ErrorMessage: string | undefined;
+  readonly SequenceNumber: string | undefined;
 }
 
 /** The `Records` of the answer to a PutRecords request that was not an error. @throws {Error} when it is something else */
@@ -42,13 +64,15 @@ export function putRecordsResults(body: Buffer): readonly PutRecordsResult[] {
   return Array.isArray(records) ? records.map(resultOf) : [];
 }
 
-/** A field that is null, as some servers give it, or no text is not there. */
 function resultOf(record: unknown): PutRecordsResult {
-  if (typeof record !== "object" || record === null) return {};
-  const { ErrorCode, ErrorMessage, SequenceNumber } = record as Readonly<Record<string, unknown>>;
+  const fields = (record ?? {}) as Readonly<Record<string, unknown>>;
   return {
-    ...(typeof ErrorCode === "string" && { ErrorCode }),
-    ...(typeof ErrorMessage === "string" && { ErrorMessage }),
-    ...(typeof SequenceNumber === "string" && { SequenceNumber }),
+    ErrorCode: textOrNone(fields["ErrorCode"]),
+    ErrorMessage: textOrNone(fields["ErrorMessage"]),
+    SequenceNumber: textOrNone(fields["SequenceNumber"]),
   };
+}
+
+function textOrNone(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
 }
