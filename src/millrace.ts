@@ -73,6 +73,11 @@ const entries: Readonly<Record<string, CommandEntry>> = {
     outlivesOutput: true,
     load: async (context) => (await import("./cli/doctor/doctor.ts")).doctorCommand(context),
   },
+  tune: {
+    summary: "Measure this machine and tell which settings suit it",
+    outlivesOutput: true,
+    load: async (context) => (await import("./cli/tune/tune.ts")).tuneCommand(context),
+  },
 };
 
 const EXIT_FAILURE = 1;

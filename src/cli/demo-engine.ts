@@ -10,6 +10,7 @@ import type { KinesisAccess } from "./demo-kinesis.ts";
 type EngineProcess = ChildProcessByStdio<null, Readable, Readable>;
 
 export interface DemoEngine {
+  readonly pid: number;
   readonly port: number;
   /** @throws when it does not end with exit code 0 */
   stop(): Promise<void>;
@@ -19,11 +20,15 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 const LOG_LINES_MAX = 20;
 
+interface EngineStart {
+  readonly storeDirectory: string;
+  readonly env: Environment;
+  /** Beside those of every such engine. */
+  readonly flags?: Readonly<Record<string, string>>;
+}
+
 /** Starts the engine as anyone starts it: the program's own `serve`, on a free port, with a store that is empty. */
-export async function startEngine(
-  processes: ChildProcesses,
-  options: { storeDirectory: string; env: Environment },
-): Promise<DemoEngine> {
+export async function startEngine(processes: ChildProcesses, options: EngineStart): Promise<DemoEngine> {
   const child = spawnEngine(options);
   const lines: string[] = [];
   createInterface({ input: child.stderr }).on("line", (line) => {
@@ -35,6 +40,7 @@ export async function startEngine(
   const port = await readyPort(child);
   return {
     port,
+    pid: child.pid!,
     stop: async () => {
       await processes.stop(child);
       if (child.exitCode !== 0) throw new Error(`The engine stopped with ${endOf(child)}: ${log()}`);
@@ -42,7 +48,7 @@ export async function startEngine(
   };
 }
 
-function spawnEngine({ storeDirectory, env }: { storeDirectory: string; env: Environment }): EngineProcess {
+function spawnEngine({ storeDirectory, env, flags: more = {} }: EngineStart): EngineProcess {
   const program = fileURLToPath(new URL("../millrace.js", import.meta.url));
   const flags = {
     "--store-directory": storeDirectory,
@@ -50,6 +56,7 @@ function spawnEngine({ storeDirectory, env }: { storeDirectory: string; env: Env
     "--port": "0",
     "--authenticate": "true",
     "--log-level": "WARN",
+    ...more,
   };
   return spawn(process.execPath, [program, "serve", "--json", ...Object.entries(flags).flat()], {
     env,
