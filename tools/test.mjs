@@ -2,6 +2,7 @@
 // or with MILLRACE_TEST_LONG=1 in the long one (test/support/test-length.ts).
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
+import os from "node:os";
 import path from "node:path";
 
 const root = path.join(import.meta.dirname, "..");
@@ -18,10 +19,12 @@ if (files.length === 0) {
 }
 // A file that hangs is ended and fails, also where every test of it has ended and something of them has not; the others go on.
 const FILE_TIMEOUT_MS = (process.env.MILLRACE_TEST_LONG === "1" ? 10 : 2) * 60_000;
+// More files than cores: half of what they do is to wait, for a backoff, for a sync that is due, for a process.
+const FILES_PER_CORE = 2;
 const args = [
   "--enable-source-maps",
   "--test",
-  "--test-concurrency=2",
+  `--test-concurrency=${FILES_PER_CORE * os.availableParallelism()}`,
   `--test-timeout=${FILE_TIMEOUT_MS}`,
   "--test-reporter=spec",
   ...files,

@@ -4,15 +4,18 @@ import { STREAM_START } from "../../src/core/stream-ledger.ts";
 import { CursorFile, exportedEnd } from "../../src/export/cursor-file.ts";
 import { testSeed } from "../support/seeded-random.ts";
 import { SimStorage, type Faults } from "../support/sim-storage.ts";
+import { byLength } from "../support/test-length.ts";
 import { exploreExport, type ExportExploration } from "./export-explorer.ts";
 import { plantedExportBugs } from "./planted-export-bugs.ts";
+
+const RUNS = byLength({ everyday: 1, long: 3 });
 
 function explore(seed: number, options: Partial<ExportExploration> = {}): ReturnType<typeof exploreExport> {
   return exploreExport({ seed, steps: 14, resumeEvery: 400, statesMax: 4000, ...options });
 }
 
 test("a cursor never goes back after it was told, and a killed process repeats one batch at most", async () => {
-  for (let run = 0; run < 3; run += 1) {
+  for (let run = 0; run < RUNS; run += 1) {
     const { violation, states, resumed } = await explore(testSeed + run);
     assert.equal(violation, undefined);
     assert.ok(states > 1000 && resumed > 2, `${states} states, ${resumed} resumed`);
@@ -22,7 +25,7 @@ test("a cursor never goes back after it was told, and a killed process repeats o
 test("a cursor whose sync has failed is written anew, and nothing is told that is not on the medium", async () => {
   const { cursorSyncs } = await explore(testSeed, { statesMax: 0 });
   assert.ok(cursorSyncs.length > 2);
-  for (const count of cursorSyncs.slice(0, 6)) {
+  for (const count of cursorSyncs.slice(0, 2 * RUNS)) {
     const faults: Faults = new Map([[`sync@${count}`, { code: "EIO" }]]);
     const { violation, faultCount } = await explore(testSeed, { faults, statesMax: 1500, resumeEvery: 500 });
     assert.equal(violation, undefined);

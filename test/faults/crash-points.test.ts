@@ -6,15 +6,14 @@ import { EngineProcess, temporaryDirectory } from "../support/engine-process.ts"
 import { changesOf } from "../support/fault-shim.ts";
 import { requireProgram } from "../support/require-program.ts";
 import { seededRandom, testSeed } from "../support/seeded-random.ts";
-import { isSoak, SOAK_TIMEOUT_MS } from "../support/test-length.ts";
+import { byLength, isSoak, SOAK_TIMEOUT_MS } from "../support/test-length.ts";
 import { runCrashWorkload } from "./crash-workload.ts";
 import { FaultRun } from "./fault-run.ts";
 
 /** Kills of the everyday form, spread evenly over the whole life, at places that the seed decides. */
-const KILLS_EVERYDAY = 5;
-const TORN_EVERYDAY = 4;
-const TORN_LONG = 100;
-const RECOVERY_KILLS_EVERYDAY = 3;
+const KILLS = byLength({ everyday: 2, long: 5 });
+const TORN = isSoak ? 100 : byLength({ everyday: 3, long: 4 });
+const RECOVERY_KILLS = byLength({ everyday: 1, long: 3 });
 /** Where a write is torn, by the bytes that are written. */
 const tornAt = ["1", "511", "512", "50%", "-1"] as const;
 
@@ -40,7 +39,7 @@ describe("an engine that dies in a file call", options, () => {
     const total = whole.calls.length;
     assert.ok(total > 150, `a life of only ${total} calls`);
     const every = Array.from({ length: total }, (_, index) => index + 1);
-    const places = isSoak ? every : spread(total, KILLS_EVERYDAY, testSeed);
+    const places = isSoak ? every : spread(total, KILLS, testSeed);
     let killed = 0;
     let restartMsMax = 0;
     for (const place of places) {
@@ -56,7 +55,7 @@ describe("an engine that dies in a file call", options, () => {
 
   it("keeps every acknowledged message when a write is torn, wherever it is torn", async (t) => {
     if (!requireShim(t)) return;
-    const count = isSoak ? TORN_LONG : TORN_EVERYDAY;
+    const count = TORN;
     let killed = 0;
     let tornTails = 0;
     for (const [index, place] of spread(100, count, testSeed + 1).entries()) {
@@ -83,7 +82,7 @@ describe("an engine that dies in a file call", options, () => {
     await run.check(whole);
     await whole.kill();
     const every = Array.from({ length: total }, (_, index) => index + 1);
-    for (const place of isSoak ? every : spread(total, RECOVERY_KILLS_EVERYDAY, testSeed)) {
+    for (const place of isSoak ? every : spread(total, RECOVERY_KILLS, testSeed)) {
       restore(run, saved);
       run.shim.setRules(`any * ${place} KILL`);
       const first = EngineProcess.spawn(t, {

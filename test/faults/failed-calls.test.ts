@@ -6,8 +6,11 @@ import { changesOf, type ShimCall } from "../support/fault-shim.ts";
 import { requireProgram } from "../support/require-program.ts";
 import { testSeed } from "../support/seeded-random.ts";
 import type { EngineProcess } from "../support/engine-process.ts";
-import { isSoak } from "../support/test-length.ts";
+import { byLength, isSoak } from "../support/test-length.ts";
 import { FaultRun, plainAndFlushed, withClient } from "./fault-run.ts";
+
+/** Of all pairs of a call and an error one in so many is taken. */
+const PAIRS_SKIPPED = byLength({ everyday: 13, long: 7 });
 
 const options = { timeout: 600_000 };
 const KIB = 1024;
@@ -214,7 +217,7 @@ describe("an engine whose file calls fail", options, () => {
       "EACCES",
     ];
     const pairs = calls.flatMap((call) => codes.map((code) => [call, code] as const));
-    const chosen = isSoak ? pairs : pairs.filter((_pair, index) => index % 7 === 0);
+    const chosen = isSoak ? pairs : pairs.filter((_pair, index) => index % PAIRS_SKIPPED === 0);
     let struck = 0;
     for (const [call, code] of chosen) {
       const before = run.shim.calls().length;

@@ -11,23 +11,23 @@ import { FuzzedEngine } from "./fuzzed-engine.ts";
 const MIB = 1024 * 1024;
 /** `FUZZ_ENGINE_INPUTS=1000000` is the long form. */
 const inputCount = Number(process.env["FUZZ_ENGINE_INPUTS"] ?? 4000);
-const isLong = inputCount > 100_000;
+const isSoak = inputCount > 100_000;
 /** Of an export worker: two polls and two events of its loop, and the segments that it keeps open. */
 const THREAD_DESCRIPTORS = 4 + EXPORT_READERS_MAX;
 /** Before what it holds is taken as the measure: code is compiled, threads are started, pools are filled. */
-const WARM_UP_INPUTS = isLong ? 50_000 : 1500;
+const WARM_UP_INPUTS = isSoak ? 50_000 : 1500;
 /** Inputs of the targets without an engine, whose corpus is mutated further. */
 const CORPUS_RUNS = 100_000;
 const HEAP_GROWTH_BYTES_MAX = 8 * MIB;
 const RSS_GROWTH_BYTES_MAX = 64 * MIB;
-const timeout = isLong ? 4 * 60 * 60_000 : 120_000;
+const timeout = isSoak ? 4 * 60 * 60_000 : 120_000;
 
 test(
   "an engine goes on serving a good client under mutated requests, and holds no more afterwards",
   { timeout },
   async (t) => {
     const corpusOf = async (name: string): Promise<readonly Uint8Array[]> =>
-      isLong ? (await fuzzTarget({ name, runs: CORPUS_RUNS, seed: testSeed })).corpus : [];
+      isSoak ? (await fuzzTarget({ name, runs: CORPUS_RUNS, seed: testSeed })).corpus : [];
     const official = await corpusOf("operations");
     const own = await corpusOf("own-layouts");
     const target = await FuzzedEngine.start(t);

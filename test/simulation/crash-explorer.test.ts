@@ -5,6 +5,7 @@ import { StrategyOnFull } from "../../src/core/stream-definition.ts";
 import type { LogPolicy } from "../../src/log/log-policy.ts";
 import { smallPolicy } from "../support/log-fixture.ts";
 import type { Fault } from "../support/sim-storage.ts";
+import { byLength } from "../support/test-length.ts";
 import { explore, type ExplorerOptions } from "./crash-explorer.ts";
 import { faultSweep } from "./fault-sweep.ts";
 import { type PlantedBug, plantedBugs } from "./planted-bugs.ts";
@@ -14,7 +15,7 @@ import type { Scenario } from "./workload.ts";
 /** `EXPLORER_STATES=1000000 SEED=8127` for a long run; without them a fixed everyday one. */
 const statesWanted = Number(process.env["EXPLORER_STATES"] ?? 0);
 const seed = Number(process.env["SEED"] ?? 3);
-const isLong = statesWanted > 0;
+const isSoak = statesWanted > 0;
 
 const flush: LogPolicy = { ...smallPolicy, segmentSize: 20_000 };
 const noFlush: LogPolicy = { ...smallPolicy, flushOnWrite: false, segmentSize: 9000 };
@@ -28,22 +29,24 @@ const overwrite: LogPolicy = {
 };
 
 function scenario(name: string, policy: LogPolicy, faults: Record<string, Fault> = {}): Scenario {
-  const steps = isLong ? 40 : 11;
+  const steps = isSoak ? 40 : 11;
   return { name, seed, steps, policy, faults: new Map(Object.entries(faults)) };
 }
 
-/** Behind every so many operations, so that the everyday form has about 20,000 states; planted bugs are looked for behind all. */
-const EVERYDAY_CRASH_EVERY = 3;
+/** Behind every so many operations, for about 7,000 states or 20,000; planted bugs are looked for behind all. */
+const CRASH_EVERY = byLength({ everyday: 9, long: 3 });
+/** Of the workloads with a fault so many go uncrashed for one that is crashed. */
+const SWEEP_CRASH_EVERY = byLength({ everyday: 16, long: 4 });
 
 const options: ExplorerOptions = {
   seed,
-  randomSubsets: isLong ? 10 : 2,
-  appendEvery: isLong ? 1 : 4,
-  nestedEvery: isLong ? 40 : 400,
-  successorEvery: isLong ? 4 : 40,
+  randomSubsets: isSoak ? 10 : 2,
+  appendEvery: isSoak ? 1 : 4,
+  nestedEvery: isSoak ? 40 : 400,
+  successorEvery: isSoak ? 4 : 40,
   statesMax: Infinity,
   // A long run sees the other operations with its other seeds; so it comes round all faults in minutes.
-  crashEvery: isLong ? 8 : 1,
+  crashEvery: isSoak ? 8 : 1,
 };
 
 const shortWrites = { "write@4": { writtenBytes: 13 }, "write@7": { writtenBytes: 100 } };
@@ -92,7 +95,7 @@ function rich(bug: PlantedBug): Scenario {
     case "no flush":
       return { ...scenario(bug.name, noFlush), steps: 24 };
     case "failed sync":
-      return { ...scenario(bug.name, flush, { "sync@3": { code: "EIO" } }), steps: 24 };
+      return { ...scenario(bug.name, flush, { "sync@2": { code: "EIO" } }), steps: 24 };
     case "short write":
       return { ...scenario(bug.name, flush, shortWrites), steps: 24 };
     case "overwrite":
@@ -109,10 +112,10 @@ describe("crash explorer", () => {
     let scenarios = 0;
     let states = 0;
     let operations = 0;
-    for (const made of isLong ? longScenarios() : everydayScenarios()) {
+    for (const made of isSoak ? longScenarios() : everydayScenarios()) {
       // What a failed sync dropped, only the next process can mistake for durable.
       const successorEvery = made.faults.size > 0 ? options.successorEvery / 4 : options.successorEvery;
-      const everyday = isLong ? {} : { crashEvery: EVERYDAY_CRASH_EVERY };
+      const everyday = isSoak ? {} : { crashEvery: CRASH_EVERY };
       const result = explore(made, { ...options, ...everyday, successorEvery, seed: seed + scenarios });
       scenarios += 1;
       assert.equal(result.violation, undefined);
@@ -122,7 +125,7 @@ describe("crash explorer", () => {
         assert.ok(result.outcomes.get("expired")! > 0, "nothing expired while it was explored");
       states += result.states;
       operations += result.operations;
-      if (isLong && states >= statesWanted) break;
+      if (isSoak && states >= statesWanted) break;
     }
     t.diagnostic(
       `${states} crash states behind ${operations} operations of ${scenarios} workloads, seed ${seed}`,
@@ -134,8 +137,8 @@ describe("crash explorer", () => {
     let struck = 0;
     let states = 0;
     for (const made of faultSweep({ seed, steps: 11, policiesEach: 1 })) {
-      // The log is driven through each fault; behind every fourth it is crashed too, a long run does so behind all.
-      const crashEvery = scenarios % 4 === 0 ? 40 : Infinity;
+      // The log is driven through each fault; behind some it is crashed too, a soak does so behind all.
+      const crashEvery = scenarios % SWEEP_CRASH_EVERY === 0 ? 40 : Infinity;
       const sweep = { seed: seed + scenarios, randomSubsets: 1, nestedEvery: 2000, crashEvery };
       const result = explore(made, { ...options, ...sweep });
       assert.equal(result.violation, undefined);

@@ -1,23 +1,26 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 
+import { byLength } from "../support/test-length.ts";
 import { explore, type ExplorerOptions } from "./crash-explorer.ts";
 import { lateSync, plantedRewriteBugs } from "./planted-rewrite-bugs.ts";
 import { isOfMerge, isOfRewrite, rewriteFaultSweep, rewriteScenarios } from "./rewrite-scenarios.ts";
 import { runWorkload } from "./workload.ts";
 
+/** Of the workloads with a fault so many go uncrashed for one that is crashed. */
+const SWEEP_CRASH_EVERY = byLength({ everyday: 4, long: 1 });
 const seed = Number(process.env["SEED"] ?? 3);
 const scenarios = rewriteScenarios({ seed, steps: 24 });
 /** Behind every call of a rewrite; the others are crashed by the explorer of the whole log. */
 const options: ExplorerOptions = {
   seed,
-  randomSubsets: 2,
-  appendEvery: 4,
+  randomSubsets: byLength({ everyday: 1, long: 2 }),
+  appendEvery: byLength({ everyday: 8, long: 4 }),
   nestedEvery: 1000,
   successorEvery: 60,
   succeedAfter: ({ kind }) => kind === "rename",
   statesMax: Infinity,
-  crashEvery: 12,
+  crashEvery: byLength({ everyday: 36, long: 12 }),
   crashAfter: isOfRewrite,
 };
 
@@ -40,7 +43,8 @@ describe("crash explorer, rewrites", () => {
     let runs = 0;
     let states = 0;
     for (const scenario of rewriteFaultSweep(scenarios[0]!)) {
-      const rare = { nestedEvery: 2000, successorEvery: Infinity, crashEvery: 300 };
+      const crashEvery = runs % SWEEP_CRASH_EVERY === 0 ? 300 : Infinity;
+      const rare = { nestedEvery: 2000, successorEvery: Infinity, crashEvery };
       const sweep = { seed: seed + runs, randomSubsets: 1, ...rare };
       const result = explore(scenario, { ...options, ...sweep, crashAfter: () => false });
       assert.equal(result.violation, undefined);

@@ -5,6 +5,7 @@ import { Worker } from "node:worker_threads";
 import { Doorbell } from "../../src/ring/doorbell.ts";
 import { allocateRing } from "../../src/ring/ring-layout.ts";
 import { testSeed } from "../support/seeded-random.ts";
+import { byLength } from "../support/test-length.ts";
 
 export interface RingPeerData {
   readonly role: "sender" | "receiver";
@@ -22,7 +23,7 @@ export interface RingPeerResult {
 }
 
 const RING_BYTES = 16 * 1024;
-const RECORD_COUNT = 1_000_000;
+const RECORD_COUNT = byLength({ everyday: 300_000, long: 1_000_000 });
 
 async function runPeer(t: TestContext, workerData: RingPeerData): Promise<RingPeerResult> {
   const worker = new Worker(new URL("./ring-peer.js", import.meta.url), { workerData });

@@ -8,7 +8,7 @@ import { exploreProducers, type ProducerScenario } from "./producer-explorer.ts"
 /** `PRODUCER_STATES=200000 SEED=8127` for a long run; without them a fixed everyday one. */
 const statesWanted = Number(process.env["PRODUCER_STATES"] ?? 0);
 const seed = Number(process.env["SEED"] ?? 3);
-const isLong = statesWanted > 0;
+const isSoak = statesWanted > 0;
 
 const flush = { flushOnWrite: true, streamSegmentSize: 6000 };
 const noFlush = { flushOnWrite: false, streamSegmentSize: 4000 };
@@ -52,13 +52,13 @@ const everyday = [
 /** More seeds until enough states were seen. */
 function* scenarios(): Generator<ProducerScenario> {
   yield* everyday;
-  for (let round = 1; isLong; round++) for (const made of everyday) yield { ...made, seed: seed + round };
+  for (let round = 1; isSoak; round++) for (const made of everyday) yield { ...made, seed: seed + round };
 }
 
 const options = {
-  crashEvery: isLong ? 3 : 60,
-  nestedEvery: isLong ? 500 : 700,
-  randomSubsets: isLong ? 4 : 1,
+  crashEvery: isSoak ? 3 : 60,
+  nestedEvery: isSoak ? 500 : 700,
+  randomSubsets: isSoak ? 4 : 1,
 };
 
 function rich(bug: ProducerBug): ProducerScenario {
@@ -75,7 +75,7 @@ describe("producer explorer", () => {
       states += result.states;
       for (const [outcome, count] of result.outcomes)
         outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + count);
-      if (isLong && states >= statesWanted) break;
+      if (isSoak && states >= statesWanted) break;
     }
     for (const outcome of ["stored", "repeat", "SEQUENCE_GAP", "UNKNOWN_OUTCOME"]) {
       assert.ok(outcomes.has(outcome), `no ${outcome}`);
