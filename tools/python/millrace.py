@@ -85,6 +85,15 @@ _BACKOFF_SECONDS_MAX = 5.0
 _ACTIVE_SECONDS = 0.1
 _RECEIVE_BYTES = 256 * 1024
 _GAPS_IN_A_ROW_MAX = 3
+_BATCH_BYTES_DEFAULT = 64 * 1024
+# Compression: as large as a block of the store; smaller batches go as they are, and those of which more than a share is left.
+_COMPRESSED_BATCH_BYTES_DEFAULT = 256 * 1024
+_COMPRESSED_BYTES_MIN = 1024
+_COMPRESSED_BYTES_MAX = 4 * 1024 * 1024
+_COMPRESSED_SHARE_MAX = 15 / 16
+# After so many in a row that did not shrink, one in so many is tried.
+_FUTILE_TRIES_MAX = 4
+_PROBE_BATCHES = 16
 
 _OPEN_STREAM = 64
 _OPEN_STREAM_RESULT = 65
@@ -97,6 +106,7 @@ _CREDIT = 71
 _UNSUBSCRIBE = 72
 _DESCRIBE_STREAM = 73
 _CREATE_STREAM = 77
+_FLAG_LZ4 = 1
 _FLAG_PRODUCER = 2
 
 _APPEND_HEAD = struct.Struct("<BBHIIIIQQ")
@@ -166,7 +176,7 @@ class Rejection(NamedTuple):
 
 
 class Counters(NamedTuple):
-    """What a producer has done so far, in messages but for `batches`."""
+    """What a producer has done so far, in messages but for `batches` and `sent_bytes`."""
 
     appended: int
     acknowledged: int
@@ -175,6 +185,8 @@ class Counters(NamedTuple):
     # Sent more than once; stored they are once.
     resent: int
     batches: int
+    # Of the frames of all batches sent, compressed where they were.
+    sent_bytes: int
 
 
 class Message(NamedTuple):
@@ -594,10 +606,12 @@ def _read_document(frame: bytes) -> Tuple[int, Optional[MillraceError], bytes]:
 
 
 class _Batch:
-    __slots__ = ("body", "count", "is_in_doubt", "is_settled", "number", "producer_id", "sent", "serial")
+    __slots__ = ("block", "body", "count", "is_in_doubt", "is_settled", "number", "producer_id", "sent", "serial")
 
     def __init__(self, body: bytes, count: int, serial: int) -> None:
         self.body = body
+        # What is sent of it, given when it is sent first: `body` itself, or that as an LZ4 block.
+        self.block = body
         self.count = count
         # Order of sealing.
         self.serial = serial
@@ -617,6 +631,35 @@ class _Batch:
             messages.append(self.body[at + 4 : at + 4 + length])
             at += 4 + length
         return messages
+
+
+class _Packer:
+    """Compresses batches where it pays: what hardly shrinks is sent as it is, and tried only now and then."""
+
+    def __init__(self) -> None:
+        try:
+            import lz4.block
+        except ImportError as error:
+            text = 'Cannot make producer: compression "lz4" needs the package lz4 (pip install lz4)'
+            raise MillraceError("INVALID_SETTING", f"{text}: {error}") from None
+        self._compress: Callable[..., bytes] = lz4.block.compress
+        self._futile_tries = 0
+        self._skipped = 0
+
+    def pack(self, body: bytes) -> bytes:
+        if not _COMPRESSED_BYTES_MIN <= len(body) <= _COMPRESSED_BYTES_MAX:
+            return body
+        if self._futile_tries >= _FUTILE_TRIES_MAX:
+            self._skipped += 1
+            if self._skipped < _PROBE_BATCHES:
+                return body
+        self._skipped = 0
+        block = self._compress(body, store_size=False)
+        if len(block) > len(body) * _COMPRESSED_SHARE_MAX:
+            self._futile_tries += 1
+            return body
+        self._futile_tries = 0
+        return block
 
 
 class _Numbers:
@@ -760,6 +803,9 @@ class Producer:
     wait. `create=True` makes the stream if there is none, with the engine's defaults; a mapping gives fields of its definition.
     `url` and `token` are found as the engine's own commands find them: see the README.
 
+    `compression="lz4"` compresses batches before they are sent and needs the package lz4; what does not shrink is sent as it is.
+    `batch_bytes` is 64 KiB by default, with compression 256 KiB.
+
     Use it as a context manager, or call `close`. When the interpreter ends, what is left is sent for up to `exit_timeout`
     seconds, and a warning logged if that was too short. In a forked child the producer begins anew, under another id and with
     nothing of what it held, which is the parent's.
@@ -772,15 +818,20 @@ class Producer:
         url: Optional[str] = None,
         token: Optional[str] = None,
         create: Union[bool, Mapping[str, Any]] = False,
-        batch_bytes: int = 64 * 1024,
+        batch_bytes: Optional[int] = None,
         linger_ms: float = 2,
         memory_bytes: int = 16 * 1024 * 1024,
         when_full: str = "block",
         in_flight_max: int = _IN_FLIGHT_BATCHES_MAX,
+        compression: str = "none",
         on_rejected: Optional[Callable[[Rejection], None]] = None,
         connect_timeout: float = 5.0,
         exit_timeout: float = 5.0,
     ) -> None:
+        if compression not in ("none", "lz4"):
+            raise MillraceError("INVALID_SETTING", f'Cannot make producer: compression is {compression!r}, must be "none" or "lz4"')
+        if batch_bytes is None:
+            batch_bytes = _BATCH_BYTES_DEFAULT if compression == "none" else _COMPRESSED_BATCH_BYTES_DEFAULT
         _check_range("batch_bytes", batch_bytes, 64, _BATCH_BYTES_MAX)
         _check_range("linger_ms", linger_ms, 0, 60_000)
         _check_range("memory_bytes", memory_bytes, 2 * batch_bytes, 2**40)
@@ -790,6 +841,7 @@ class Producer:
         self.stream = stream
         self._address = _Address(url, token)
         self._create = create
+        self._packer = _Packer() if compression == "lz4" else None
         self._batch_bytes = batch_bytes
         self._linger = linger_ms / 1000
         self._memory_bytes = memory_bytes
@@ -865,6 +917,7 @@ class Producer:
         self._acknowledged = 0
         self._rejected = 0
         self._resent = 0
+        self._sent_bytes = 0
 
     # For the program.
 
@@ -941,7 +994,8 @@ class Producer:
         with self._lock:
             filling = len(self._parts) // 2 if self._newest_serial() < self._serial else 0
             appended = self._adopted_messages + sum(batch.count for batch in self._sealed) + filling
-            return Counters(appended, self._acknowledged, self._rejected, self._dropped, self._resent, self._newest_serial())
+            done = (self._acknowledged, self._rejected, self._dropped, self._resent)
+            return Counters(appended, *done, self._newest_serial(), self._sent_bytes)
 
     def __enter__(self) -> Producer:
         return self
@@ -1240,14 +1294,18 @@ class Producer:
             self._numbers.number(batch)
             if batch.sent > 0:
                 self._resent += batch.count
+            elif self._packer is not None:
+                batch.block = self._packer.pack(batch.body)
             batch.sent += 1
             request_id = self._next_request()
             self._in_flight[request_id] = batch
             self._in_flight_bytes += len(batch.body)
+            flags = _FLAG_PRODUCER if batch.block is batch.body else _FLAG_PRODUCER | _FLAG_LZ4
             head = _APPEND_HEAD.pack(
-                _APPEND_BATCH, _FLAG_PRODUCER, 0, self._handle, request_id, len(batch.body), batch.count, batch.producer_id, batch.number
+                _APPEND_BATCH, flags, 0, self._handle, request_id, len(batch.body), batch.count, batch.producer_id, batch.number
             )
-            connection.send(head, batch.body)
+            self._sent_bytes += len(head) + len(batch.block)
+            connection.send(head, batch.block)
 
     def _may_send(self) -> bool:
         in_flight_max = 1 if self._numbers.is_suspect else self._in_flight_max
