@@ -11,6 +11,7 @@ import {
   describeEnvironment,
   type BenchEnvironment,
 } from "./environment.ts";
+import { writeMeasuredWindows } from "./measured-windows.ts";
 import { defaultResultPath, RESULT_FORMAT, writeResult, type BenchResult } from "./result-file.ts";
 import { TABLE_WIDTH, TablePrinter } from "./table-printer.ts";
 import type { BenchTool } from "./tool/bench-tool.ts";
@@ -112,6 +113,10 @@ const tools: Readonly<Record<string, { readonly summary: string; load(): Promise
     summary: "a bench under every combination of some settings, in random order",
     load: async () => (await import("./tool/sweep.ts")).sweep,
   },
+  profile: {
+    summary: "a bench with a CPU profile of every thread: which is busy, and with what",
+    load: async () => (await import("./tool/profile.ts")).profile,
+  },
 };
 
 function listed(entries: Readonly<Record<string, { readonly summary: string }>>): string {
@@ -195,6 +200,10 @@ async function runBench(args: readonly string[]): Promise<void> {
   const environment = describeEnvironment({ storeRoot, dataSet, settings });
   const { json, wide, out: outPath = defaultResultPath(name, environment), report: reportPath } = values;
   const result = await measure(bench, options, { environment, json, wide, outPath });
+  if (options.profileDirectory !== undefined) {
+    mkdirSync(options.profileDirectory, { recursive: true });
+    writeMeasuredWindows(options.profileDirectory);
+  }
   if (reportPath === undefined) return;
   const { writeReport } = await import("./tool/report.ts");
   writeReport(reportPath, [{ title: path.basename(outPath, ".json"), result }]);

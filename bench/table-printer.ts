@@ -74,7 +74,7 @@ export class TablePrinter {
     const columns: Column[] = [];
     let left = this.#width - NAME_WIDTH;
     for (const key of keys) {
-      const lines = wrap(key.split(/(?<=_)(?!\d)/), HEAD_WIDTH, "");
+      const lines = wrapKey(key, HEAD_WIDTH);
       const width = Math.max(COLUMN_WIDTH_MIN, ...lines.map((line) => line.length + 1));
       if (this.#width !== Infinity && (figureKind(key).isDetail === true || width > left)) {
         this.#hidden.add(key);
@@ -87,18 +87,24 @@ export class TablePrinter {
   }
 }
 
-interface Column {
+export interface Column {
   readonly key: string;
   /** The key in short lines under each other. */
   readonly lines: readonly string[];
   readonly width: number;
 }
 
-function headLines(columns: readonly Column[]): string[] {
+/** Keys in short lines under each other, as a head of columns. */
+export function headLines(columns: readonly Column[]): string[] {
   const height = Math.max(0, ...columns.map(({ lines }) => lines.length));
   return Array.from({ length: height }, (_, row) =>
     columns.map(({ lines, width }) => (lines[row - height + lines.length] ?? "").padStart(width)).join(""),
   );
+}
+
+/** A key in lines that end behind its words. */
+export function wrapKey(key: string, width: number): string[] {
+  return wrap(key.split(/(?<=_)(?!\d)/), width, "");
 }
 
 /** Words in lines of at most `width` characters, as far as their own length allows. */

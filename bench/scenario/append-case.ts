@@ -24,6 +24,7 @@ import {
   type OpenStreamResult,
 } from "../../src/wire/open-stream-layout.ts";
 import type { DataSet } from "../data-set.ts";
+import { noteMeasured } from "../measured-windows.ts";
 import { AppendPipeline } from "./append-pipeline.ts";
 import { FrameArena } from "./frame-arena.ts";
 import { FrameSocket, type SendingWay } from "./frame-socket.ts";
@@ -269,7 +270,9 @@ export async function measureCosts<T extends object>(
   const serverStartS = processCpuSeconds(pid);
   const threadsBefore = threadCpuSeconds(pid);
   const writtenBefore = storageWrittenBytes(pid);
+  const startMs = performance.now();
   const slice = await measure();
+  noteMeasured(pid, startMs);
   const driverCpuS = driverCpuSeconds(driverPid) - driverStartS;
   const writtenAfter = storageWrittenBytes(pid);
   return {

@@ -1,8 +1,10 @@
 import type { BenchRecord } from "../bench.ts";
 import { figureKind, formatFigure } from "../figure-kinds.ts";
-import { TABLE_WIDTH } from "../table-printer.ts";
+import { headLines, TABLE_WIDTH, wrapKey } from "../table-printer.ts";
 
+/** Holds 9,999,999, a spread, a mark and a gap. */
 const COLUMN_WIDTH = 17;
+const HEAD_WIDTH = 14;
 const LABEL_WIDTH_MIN = 24;
 
 /** One table for each case: a row for each combination, each figure with half its spread over the runs. */
@@ -28,9 +30,9 @@ function tableOf(rows: readonly BenchRecord[]): string[] {
   const labelWidth = Math.max(LABEL_WIDTH_MIN, ...labels.map((label) => label.length + 4));
   const keys = shownKeys(rows).slice(0, Math.max(1, Math.floor((TABLE_WIDTH - labelWidth) / COLUMN_WIDTH)));
   const marks = new Map(keys.map((key) => [key, marksOf(key, rows)]));
-  const head = keys.map((key) => key.slice(0, COLUMN_WIDTH - 1).padStart(COLUMN_WIDTH - 1) + " ");
+  const columns = keys.map((key) => ({ key, lines: wrapKey(key, HEAD_WIDTH), width: COLUMN_WIDTH }));
   return [
-    "".padEnd(labelWidth) + head.join(""),
+    ...headLines(columns).map((line) => "".padEnd(labelWidth - 1) + line),
     ...rows.map((row, index) => {
       const cells = keys.map((key) => cellOf(key, row) + marks.get(key)![index]!);
       return `  ${labels[index]!}`.padEnd(labelWidth) + cells.join("");
@@ -38,13 +40,15 @@ function tableOf(rows: readonly BenchRecord[]): string[] {
   ].map((line) => line.trimEnd());
 }
 
-/** Figures with a direction that are no details; those that have one value everywhere say nothing. */
+/** Figures with a direction that are no details; of a tail what lies beyond p99 comes last. */
 function shownKeys(rows: readonly BenchRecord[]): string[] {
   const keys = [...new Set(rows.flatMap(({ values }) => Object.keys(values)))];
-  return keys.filter((key) => {
+  const shown = keys.filter((key) => {
     const { better, isDetail } = figureKind(key);
     return better !== null && isDetail !== true && rows.some(({ values }) => typeof values[key] === "number");
   });
+  const isFarTail = (key: string): boolean => /p99_9/.test(key);
+  return [...shown.filter((key) => !isFarTail(key)), ...shown.filter(isFarTail)];
 }
 
 function cellOf(key: string, { values, rounds }: BenchRecord): string {
