@@ -110,7 +110,7 @@ function checkCanSend(
   if (exporter === undefined) throw refused(definition.name, noExporter(identifier));
   if (exports.redrives.isEnding(target)) throw busy(definition.name, identifier);
   if (exports.redrives.kindOf(target) !== kind)
-    throw refused(definition.name, `exporter "${identifier}" sends to another kind of destination by now`);
+    throw refused(definition.name, `exporter "${identifier}" is of another kind by now`);
   if (exporter.disabled) throw refused(definition.name, `exporter "${identifier}" is disabled`);
   if (options.exporters?.[identifier]?.paused === true) {
     throw refused(definition.name, `exporter "${identifier}" is paused`);

@@ -13,8 +13,7 @@ export interface ContentReader {
 }
 
 /** What goes out of the task's messages: themselves, or in a redrive what was set aside of this exporter. */
-export function contentOf({ isRedrive, identifier, destination }: BatchTask): ContentOf {
-  const { kind } = destination;
+export function contentOf({ isRedrive, identifier, exporterKind: kind }: BatchTask): ContentOf {
   return (message) => (isRedrive ? contentOfEntry(message.data, { identifier, kind }) : message);
 }
 

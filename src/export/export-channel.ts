@@ -1,4 +1,5 @@
 /** The typed messages between the main thread and the export workers. Plain objects only: they are cloned. */
+import type { DestinationKind } from "../core/stream-definition.ts";
 import type { StreamLoss, StreamPlace } from "../core/stream-ledger.ts";
 import type { SharedFile } from "../log/shared-memory-storage.ts";
 import type { Slot } from "../log/slot-file.ts";
@@ -17,6 +18,8 @@ export interface BatchTask {
   readonly streamDirectory: string;
   readonly exporterId: string;
   readonly identifier: string;
+  /** As configured: see ExporterSettings. */
+  readonly exporterKind: DestinationKind;
   readonly destination: DestinationSettings;
   /** The stream is the companion of another, and its messages are that one's, set aside by this exporter. */
   readonly isRedrive: boolean;

@@ -9,7 +9,7 @@ import { BatchCourse, mayGoOn, together } from "./batch-course.ts";
 import { readBatch, type MessageReader, type ReadGap } from "./batch-reader.ts";
 import { condemnedOf, contentOf, type ContentReader } from "./condemned-messages.ts";
 import { CursorFile, type CursorPlace } from "./cursor-file.ts";
-import { newCursor, type CursorRecord } from "./cursor-layout.ts";
+import type { CursorRecord } from "./cursor-layout.ts";
 import { DelayedSync, stateOf, writeCursor } from "./cursor-writing.ts";
 import { fold, isStuck, joined, nextGroup, type PendingBatch } from "./delivery.ts";
 import type { Destination, DestinationLimits } from "./destinations/destination.ts";
@@ -200,7 +200,7 @@ export class ExportRunner {
   ): Promise<AnsweredRequest[]> {
     const { prepared, cursor, destination, course } = window;
     // A redrive stands in the companion stream: its position says nothing of these messages.
-    const context = task.isRedrive ? { ...task, cursor: newCursor(0) } : task;
+    const context = task.isRedrive ? { ...task, cursor: undefined } : task;
     const sending = prepared.requests.map(async (request) => {
       return { ...request, answer: await destination.send(task.destination, request.records, context) };
     });

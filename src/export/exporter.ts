@@ -257,7 +257,8 @@ export class Exporter {
   ): BatchTask {
     assert(!this.isBusy, "one task in flight per exporter");
     const { oldest, syncedEnd, streamId, name, directory } = this.stream;
-    const { exporterId, identifier, destination, batchSize, inFlightMax, isRedrive = false } = this.#settings;
+    const { exporterId, identifier, kind, destination, batchSize } = this.#settings;
+    const { inFlightMax, isRedrive = false } = this.#settings;
     const endSequence = this.#batch?.end.sequence ?? this.nextSequence + batchSize * inFlightMax;
     const stuckAtMs =
       nowMs + EXPORT_STUCK_MS + (1000 * begun.expectedBytes) / EXPORT_SLOWEST_BYTES_PER_SECOND;
@@ -265,7 +266,7 @@ export class Exporter {
     return {
       kind: "batch",
       ...{ streamId, streamName: name, streamDirectory: directory },
-      ...{ exporterId, identifier, destination, isRedrive, start },
+      ...{ exporterId, identifier, exporterKind: kind, destination, isRedrive, start },
       cursor: this.#cursor,
       pending: this.#batch,
       oldest,

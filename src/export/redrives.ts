@@ -45,7 +45,7 @@ export interface RedriveOwner {
   isEnding(target: RedriveTarget): boolean;
   /** Where in the companion stream the next command begins. */
   position(target: RedriveTarget): number;
-  /** The kind of destination that it goes to. */
+  /** The kind that its exporter is configured as. */
   kindOf(target: RedriveTarget): string;
   /** Sends what the companion stream holds by now of the exporter, from where the last redrive ended. */
   start(target: RedriveTarget): void;
@@ -94,7 +94,7 @@ export class Redrives implements RedriveOwner {
   }
 
   kindOf(target: RedriveTarget): string {
-    return this.#redriveOf(target).exporter.settings.destination.kind;
+    return this.#redriveOf(target).exporter.settings.kind;
   }
 
   start(target: RedriveTarget): void {

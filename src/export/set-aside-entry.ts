@@ -16,6 +16,8 @@ export interface SetAsideEntry {
   /** The exporter's identifier. */
   readonly exporter: string;
   readonly destination: { readonly kind: DestinationKind; readonly target: string };
+  /** The kind that the exporter is configured as, where the settings send it to another. */
+  readonly exporterKind?: DestinationKind;
   readonly error: string;
   /** One, and one more for each redrive after which it was set aside again. */
   readonly attempts: number;
@@ -56,6 +58,8 @@ export interface AsideTold {
 export interface EntryOrigin {
   readonly streamName: string;
   readonly identifier: string;
+  /** As configured: see ExporterSettings. */
+  readonly kind: DestinationKind;
   readonly destination: DestinationSettings;
   readonly nowMs: number;
 }
@@ -63,7 +67,7 @@ export interface EntryOrigin {
 /** The entry in at most `bytesMax` bytes, without its payload where that does not fit. */
 export function encodeEntry(
   { sequenceNumber, ingestTimeMs, attempts, payload, error }: CondemnedMessage,
-  { streamName, identifier, destination, nowMs }: EntryOrigin,
+  { streamName, identifier, kind, destination, nowMs }: EntryOrigin,
   bytesMax: number,
 ): Buffer {
   const head: SetAsideEntry = {
@@ -73,6 +77,7 @@ export function encodeEntry(
     ingestTime: ingestTimeMs,
     exporter: identifier,
     destination: { kind: destination.kind, target: targetOf(destination) },
+    ...(kind === destination.kind ? {} : { exporterKind: kind }),
     error: error.slice(0, SET_ASIDE_ERROR_CHARACTERS_MAX),
     attempts,
     time: nowMs,
@@ -123,11 +128,12 @@ export function contentOfEntry(
   return { sequence, ingestTimeMs, attempts, data: Buffer.from(payload, "base64") };
 }
 
+/** Wherever it was sent to, or is by now: an exporter is known by its identifier and the kind that it is configured as. */
 export function isEntryOf(
-  { exporter, destination }: SetAsideEntry,
+  { exporter, exporterKind, destination }: SetAsideEntry,
   { identifier, kind }: { readonly identifier: string; readonly kind: string },
 ): boolean {
-  return exporter === identifier && destination.kind === kind;
+  return exporter === identifier && (exporterKind ?? destination.kind) === kind;
 }
 
 /** Where an exporter sends to, without what only who sends may know. */

@@ -65,9 +65,9 @@ export class SetAsideKeeper {
     kept: Set<number>,
   ): Promise<{ streamName: string; error: string }> {
     if (messages.length === 0) return { streamName: "", error: "" };
-    const { identifier, destination } = exporter.settings;
+    const { identifier, kind, destination } = exporter.settings;
     const nowMs = wallMs(this.#clock);
-    const origin = { streamName: exporter.stream.name, identifier, destination, nowMs };
+    const origin = { streamName: exporter.stream.name, identifier, kind, destination, nowMs };
     try {
       const stored = await this.#keep({ origin, messages });
       for (const sequence of stored.kept) kept.add(sequence);

@@ -85,6 +85,7 @@ async function setUp(t: TestContext, storage: Storage = fileStorage) {
     streamDirectory: directory,
     exporterId: "ab",
     destination: { kind: "kinesis", kinesisStreamName: "target", partitionKey: "random" },
+    exporterKind: "kinesis",
     isRedrive: false,
     start: undefined,
     cursor: newCursor(0),

@@ -1,118 +1,10 @@
 import assert from "node:assert/strict";
-import { test, type TestContext } from "node:test";
-import { MillraceClient } from "../../src/client/millrace-client.ts";
-import type { ExporterDescription } from "../../src/core/stream-description.ts";
+import { test } from "node:test";
 import type { StreamOptionsChange } from "../../src/core/stream-options.ts";
-import { decodeEntry, type SetAsideEntry } from "../../src/export/set-aside-entry.ts";
-import { exportedStream, startKinesis } from "../faults/exported-streams.ts";
-import { EngineProcess } from "../support/engine-process.ts";
-import type { FakeKinesisServer } from "../support/fake-kinesis-server.ts";
-
-const STREAM = "readings";
-const COMPANION = "readings.set-aside";
-const DEADLINE_MS = 60_000;
-
-/** An engine that exports to a Kinesis that refuses what begins with "bad" for as long as `isPicky`. */
-class Bench {
-  readonly kinesis: FakeKinesisServer;
-  isPicky = true;
-  readonly #t: TestContext;
-  readonly #env: Record<string, string>;
-  #engine: EngineProcess | undefined;
-  #client: MillraceClient | undefined;
-
-  private constructor(t: TestContext, kinesis: FakeKinesisServer, env: Record<string, string>) {
-    this.#t = t;
-    this.kinesis = kinesis;
-    this.#env = env;
-    kinesis.answer = ({ data }) =>
-      this.isPicky && data.some((text) => text.startsWith("bad"))
-        ? { kind: "error", status: 400, type: "ValidationException", message: "a bad record" }
-        : { kind: "accept" };
-    t.after(() => this.#client?.close());
-  }
-
-  static async start(t: TestContext): Promise<Bench> {
-    const { kinesis, kinesisEnv } = await startKinesis(t);
-    const bench = new Bench(t, kinesis, kinesisEnv);
-    await bench.#run(undefined);
-    return bench;
-  }
-
-  async #run(storeDirectory: string | undefined): Promise<void> {
-    const store = storeDirectory === undefined ? {} : { storeDirectory };
-    this.#engine = await EngineProcess.start(this.#t, { env: this.#env, ...store });
-    const { port, token = "" } = this.#engine;
-    this.#client = await MillraceClient.connect({ url: `ws://127.0.0.1:${port}`, token });
-  }
-
-  async killAndRestart(): Promise<void> {
-    this.client.close();
-    const { storeDirectory } = this.#engine!;
-    await this.#engine!.kill();
-    await this.#run(storeDirectory);
-  }
-
-  get client(): MillraceClient {
-    assert.ok(this.#client !== undefined);
-    return this.#client;
-  }
-
-  async create(name = STREAM, options: StreamOptionsChange = {}): Promise<void> {
-    await this.client.createMessageStream(exportedStream(name), options);
-  }
-
-  async append(...payloads: string[]): Promise<void> {
-    for (const payload of payloads) await this.client.appendMessage(STREAM, Buffer.from(payload));
-  }
-
-  async exporter(): Promise<ExporterDescription> {
-    const [exporter] = (await this.client.describeStream(STREAM)).exporters;
-    assert.ok(exporter !== undefined);
-    const { appended, rewound, pending, exported, setAside, overwritten, expired } = exporter;
-    const { deleted, damaged, skipped } = exporter;
-    for (const unit of ["messages", "payloadBytes"] as const) {
-      const accounts = [pending, exported, setAside, overwritten, expired, deleted, damaged, skipped];
-      const explained = accounts.reduce((sum, totals) => sum + totals[unit], 0);
-      assert.equal(explained, appended[unit] + rewound[unit], `the account adds up in ${unit}`);
-    }
-    return exporter;
-  }
-
-  async exporterOnce(isMet: (exporter: ExporterDescription) => boolean): Promise<ExporterDescription> {
-    const deadlineMs = Date.now() + DEADLINE_MS;
-    for (;;) {
-      const exporter = await this.exporter();
-      if (isMet(exporter)) return exporter;
-      assert.ok(Date.now() < deadlineMs, JSON.stringify(exporter));
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
-
-  async allSettled(): Promise<ExporterDescription> {
-    return this.exporterOnce(({ pending }) => pending.messages === 0);
-  }
-
-  async entries(name = COMPANION): Promise<SetAsideEntry[]> {
-    const { storage } = await this.client.describeStream(name);
-    const entries: SetAsideEntry[] = [];
-    for (let sequence = storage.oldestSequence; sequence < storage.nextSequence; sequence += 1) {
-      const [message] = await this.client.readMessages(name, { desiredStartSequenceNumber: sequence });
-      const entry = decodeEntry(message!.payload);
-      assert.ok(entry !== undefined, "an entry");
-      entries.push(entry);
-    }
-    return entries;
-  }
-}
-
-function payloadOf({ payload }: SetAsideEntry): string {
-  assert.ok(payload !== undefined);
-  return Buffer.from(payload, "base64").toString();
-}
+import { COMPANION, DEADLINE_MS, payloadOf, SetAsideBench, STREAM } from "./set-aside-bench.ts";
 
 test("messages that are refused stand in the companion stream with all that is known of them, and the rest arrives", async (t) => {
-  const bench = await Bench.start(t);
+  const bench = await SetAsideBench.start(t);
   await bench.create();
   const before = Date.now();
   await bench.append("good 0", "bad 1", "good 2", "good 3", "bad 4", "good 5");
@@ -146,7 +38,7 @@ test("messages that are refused stand in the companion stream with all that is k
 });
 
 test("a companion stream is known again after kill -9, and a kill repeats at most one entry", async (t) => {
-  const bench = await Bench.start(t);
+  const bench = await SetAsideBench.start(t);
   await bench.create();
   const bad: string[] = [];
   let appended = 0;
@@ -173,7 +65,7 @@ test("a companion stream is known again after kill -9, and a kill repeats at mos
 });
 
 test("an export stands still while its companion stream is full and rejects, says so, and goes on when it has room", async (t) => {
-  const bench = await Bench.start(t);
+  const bench = await SetAsideBench.start(t);
   await bench.create(STREAM, { setAside: { maxSize: 65_536, strategyOnFull: "RejectNewData" } });
   const big = "x".repeat(40_000);
   await bench.append("good", `bad 1 ${big}`, "good", `bad 2 ${big}`, "good");
@@ -189,7 +81,7 @@ test("an export stands still while its companion stream is full and rejects, say
 });
 
 test("a companion stream that overwrites keeps the newest, and an entry that is too large goes without its payload", async (t) => {
-  const bench = await Bench.start(t);
+  const bench = await SetAsideBench.start(t);
   await bench.create(STREAM, { setAside: { maxSize: 65_536 } });
   const big = "x".repeat(40_000);
   await bench.append("good", `bad 1 ${big}`, `bad 2 ${big}`, `bad 3 ${big}${big}`, "good");
@@ -205,7 +97,7 @@ test("a companion stream that overwrites keeps the newest, and an entry that is 
 });
 
 test("a stream that has the companion's name keeps it, and the companion is another one", async (t) => {
-  const bench = await Bench.start(t);
+  const bench = await SetAsideBench.start(t);
   await bench.create(COMPANION);
   await bench.create();
   await bench.append("good", "bad", "good");
@@ -226,7 +118,7 @@ test("a stream that has the companion's name keeps it, and the companion is anot
 });
 
 test("nothing is set aside while a destination refuses everything", async (t) => {
-  const bench = await Bench.start(t);
+  const bench = await SetAsideBench.start(t);
   bench.kinesis.answer = () => ({ kind: "error", status: 400, type: "ValidationException" });
   await bench.create();
   await bench.append("good 0", "good 1");

@@ -31,8 +31,8 @@ export interface SendContext {
   readonly streamDirectory: string;
   /** What the exporter's request before this one asked to be given back, if nothing came between. */
   readonly continuation?: string | undefined;
-  /** Where the exporter stood before the request. */
-  readonly cursor?: Pick<CursorRecord, "position" | "rewound">;
+  /** Where the exporter stood before the request; not there where the position is one in another stream. */
+  readonly cursor?: Pick<CursorRecord, "position" | "rewound"> | undefined;
 }
 
 /** A message for another stream of this engine. */

@@ -92,7 +92,8 @@ export class S3TaskStep {
   async #leave(stored: S3Upload): Promise<SendOutcome | undefined> {
     const { context } = this.#options;
     if (stored.final !== undefined) {
-      const isTold = stored.message.sequence < (context.cursor?.position ?? 0);
+      // Without a position what was sent before has its account, or this message would not be sent.
+      const isTold = stored.message.sequence < (context.cursor?.position ?? Infinity);
       if (isTold || context.continuation === tokenOf(stored.message)) return undefined;
       return this.#tell(stored, { notices: this.#notices(stored, stored.final) });
     }
