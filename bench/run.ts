@@ -45,6 +45,14 @@ const benches: Readonly<Record<string, BenchEntry>> = {
     summary: "append and replay beside each other, in turns with each alone",
     load: async () => (await import("./scenario/mixed.ts")).mixedBench,
   },
+  streams: {
+    summary: "one connection appends to 1, 100 and 1,000 streams in turn: rate, memory of each stream",
+    load: async () => (await import("./scenario/streams.ts")).streamsBench,
+  },
+  connections: {
+    summary: "1 to 1,000 connections that share one budget in flight: rate, answers, memory of each",
+    load: async () => (await import("./scenario/connections.ts")).connectionsBench,
+  },
   awaited: {
     summary: "the official Node.js client, an append after another, with the native addon and without",
     load: async () => (await import("./scenario/awaited.ts")).awaitedBench,

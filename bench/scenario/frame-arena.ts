@@ -1,5 +1,6 @@
 import { MESSAGE_LENGTH_BYTES } from "../../src/core/message-framing.ts";
 import {
+  APPEND_BATCH_HANDLE_AT,
   APPEND_BATCH_HEADER_BYTES,
   APPEND_BATCH_PRODUCER_SEQUENCE_AT,
   APPEND_BATCH_REQUEST_ID_AT,
@@ -63,6 +64,12 @@ export class FrameArena {
 
   setRequestId(frame: number, requestId: number): void {
     writeU32(this.bytes, this.#requestIdsAt[frame]!, requestId);
+  }
+
+  /** Directs a frame to another stream of the connection. */
+  setHandle(frame: number, handle: number): void {
+    const start = this.#requestIdsAt[frame]! - APPEND_BATCH_REQUEST_ID_AT;
+    writeU32(this.bytes, start + APPEND_BATCH_HANDLE_AT, handle);
   }
 
   /** Makes a frame the `number`-th batch of its producer, the first being 0; nothing where none is named. */

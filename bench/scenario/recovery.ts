@@ -17,6 +17,7 @@ import { definitionWith } from "../../test/support/stream-fixture.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
 import { median, roundTo } from "../statistics.ts";
 import { engineScript, startServer } from "./append-case.ts";
+import { LITTLE_GARBAGE } from "./little-garbage.ts";
 import { dropCaches } from "./page-cache.ts";
 
 const MIB = 1024 * 1024;
@@ -30,12 +31,6 @@ const STARTS = 5;
 const SECONDS_DEFAULT = 5;
 const SHORT_DIVISOR = 50;
 const SEED = 20_251_107;
-/**
- * What the start leaves behind gathers in V8's young generation, 16 MiB of it in each thread, and stays resident there: as much
- * whatever comes afterwards, and nothing that a stream takes. With 1 MiB what lives can be seen.
- */
-const LITTLE_GARBAGE = ["--max-semi-space-size=1"];
-
 interface StoreShape {
   readonly streams: number;
   readonly segments: number;

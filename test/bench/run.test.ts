@@ -183,6 +183,8 @@ describe("bench run", () => {
       "replay",
       "tail",
       "mixed",
+      "streams",
+      "connections",
       "awaited",
       "recovery",
       "seal",
