@@ -53,6 +53,10 @@ const benches: Readonly<Record<string, BenchEntry>> = {
     summary: "1 to 1,000 connections that share one budget in flight: rate, answers, memory of each",
     load: async () => (await import("./scenario/connections.ts")).connectionsBench,
   },
+  memory: {
+    summary: "resident memory over time: idle, appends at full rate, a replay, an exporter, and after all",
+    load: async () => (await import("./scenario/memory.ts")).memoryBench,
+  },
   awaited: {
     summary: "the official Node.js client, an append after another, with the native addon and without",
     load: async () => (await import("./scenario/awaited.ts")).awaitedBench,

@@ -55,7 +55,7 @@ async function* runConnections(options: BenchOptions): AsyncGenerator<BenchRecor
   for await (const { name, slices, end } of measureInTurns(wanted, seconds)) {
     measured.set(name, slices);
     const record = caseRecord(name, slices, { end });
-    yield { ...record, values: { ...record.values, kib_per_connection: memory.get(name) ?? null } };
+    yield { ...record, values: { kib_per_connection: memory.get(name) ?? null, ...record.values } };
   }
   const one = measured.get(cases[0]!.name);
   const ratios = cases.slice(1).flatMap(({ name, count }) => {

@@ -29,11 +29,15 @@ export class SharedLoad {
     const { connections, dataSet, batchBytes, framesInFlightEach } = options;
     const sockets: FrameSocket[] = [];
     const pipelines: AppendPipeline[] = [];
-    const messages = firstBatches(dataSet.messages, { batchBytes, frames: framesInFlightEach + 1 });
     for (let index = 0; index < connections; index++) {
       const socket = await engine.connect();
       const { handle, nextSequence } = await openStream(socket);
-      // Each its own: request ids are written into the frames.
+      // Each its own, as request ids are written into the frames, and of other messages, as what repeats compresses.
+      const messages = someBatches(dataSet.messages, {
+        batchBytes,
+        frames: framesInFlightEach + 1,
+        share: index / connections,
+      });
       const arena = new FrameArena({ messages, handle, batchBytes, framesPerWrite: 1 });
       sockets.push(socket);
       pipelines.push(
@@ -78,14 +82,20 @@ export class SharedLoad {
   }
 }
 
-/** As many messages as so many frames take, and a little more. */
-function firstBatches(
+/** As many messages as so many frames take, and a little more, from that share of all on. */
+function someBatches(
   messages: readonly Uint8Array[],
-  { batchBytes, frames }: { readonly batchBytes: number; readonly frames: number },
+  {
+    batchBytes,
+    frames,
+    share,
+  }: { readonly batchBytes: number; readonly frames: number; readonly share: number },
 ): readonly Uint8Array[] {
-  let bytes = 0;
   // A frame may end early by the length of its next message, hence one frame more.
   const wanted = (frames + 1) * batchBytes;
-  const count = messages.findIndex((message) => (bytes += message.length) >= wanted);
-  return count < 0 ? messages : messages.slice(0, count + 1);
+  const from = Math.floor(messages.length * share);
+  const turned = [...messages.slice(from), ...messages.slice(0, from)];
+  let bytes = 0;
+  const count = turned.findIndex((message) => (bytes += message.length) >= wanted);
+  return count < 0 ? turned : turned.slice(0, count + 1);
 }

@@ -185,6 +185,7 @@ describe("bench run", () => {
       "mixed",
       "streams",
       "connections",
+      "memory",
       "awaited",
       "recovery",
       "seal",
