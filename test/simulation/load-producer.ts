@@ -6,6 +6,7 @@ import { Operation } from "../../src/wire/operation.ts";
 import type { Random } from "../../src/core/random.ts";
 import { StatusCode } from "../../src/core/status-code.ts";
 import { openTcpLink, openWebSocketLink, type FrameLink } from "../support/frame-link.ts";
+import { encodePackedBatch } from "../support/packed-batch.ts";
 import type { AppendChecker, FailureKind, SentBatch } from "./append-checker.ts";
 
 export interface LoadProducerOptions {
@@ -116,10 +117,11 @@ export class LoadProducer {
     this.#nextCounter += messageCount;
     this.#inFlight.set(requestId, batch);
     checker.sent(name, batch);
+    const encode = requestId % 3 === 0 ? encodePackedBatch : encodeAppendBatch;
     this.#link?.send(
       transport === "tcp"
         ? encodeAppendMessage({ requestId: String(requestId), name: checker.stream, payload: payloads[0]! })
-        : encodeAppendBatch({ handle: this.#handle, requestId, messages: payloads }),
+        : encode({ handle: this.#handle, requestId, messages: payloads }),
     );
   }
 
