@@ -328,6 +328,10 @@ export const FILE_EXPORT_BATCH_RECORDS_MAX = 10_000;
 /** Of payloads before base64, and what stands around them. */
 export const FILE_EXPORT_BATCH_BYTES_MAX = 4 * MIB;
 export const FILE_EXPORT_RECORD_OVERHEAD_BYTES = 384;
+/** Directories in which files of one exporter may wait to be completed: it wrote there before it was configured anew. */
+export const FILE_EXPORT_PLACES_MAX = 8;
+/** What a destination could not do without a request is tried again. */
+export const EXPORT_TEND_RETRY_MS = 10_000;
 /** Numbers that are tried behind a name that is taken. */
 export const FILE_EXPORT_NAME_TRIES_MAX = 1000;
 /** One of two states of a file that grows: the largest unit that a medium writes as one. */

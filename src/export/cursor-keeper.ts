@@ -52,9 +52,13 @@ export class CursorKeeper {
   }
 
   /** Removes the cursors of exporters that are not among `kept`: the process ended before it did. Redrives keep theirs. */
-  forgetAllBut(kept: readonly Pick<CursorPlace, "exporterId">[], streamDirectory: string): void {
+  forgetAllBut(
+    kept: readonly Pick<CursorPlace, "exporterId">[],
+    streamDirectory: string,
+    released: Promise<void>,
+  ): void {
     const exporterIds = kept.map(({ exporterId }) => exporterId);
-    this.forget(this.#orphans(streamDirectory, exporterIds), Promise.resolve());
+    this.forget(this.#orphans(streamDirectory, exporterIds), released);
   }
 
   #orphans(streamDirectory: string, exporterIds: readonly string[]): CursorPlace[] {

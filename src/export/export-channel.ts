@@ -6,7 +6,7 @@ import type { Slot } from "../log/slot-file.ts";
 import type { CursorPlace } from "./cursor-file.ts";
 import type { CursorRecord } from "./cursor-layout.ts";
 import type { PendingBatch } from "./delivery.ts";
-import type { SendFailure, SendProgress, StreamNotice } from "./destinations/destination.ts";
+import type { SendFailure, SendProgress, StreamNotice, TendOutcome } from "./destinations/destination.ts";
 import type { DestinationSettings } from "./exporter-settings.ts";
 import type { AsideTold, CondemnedMessage } from "./set-aside-entry.ts";
 
@@ -85,7 +85,15 @@ export interface CancelTask {
   readonly reason: string;
 }
 
-export type ExportTask = BatchTask | SyncTask | ForgetTask | CancelTask;
+/** Has a destination do what is due without a request: see its `tend`. */
+export interface TendTask extends CursorPlace {
+  readonly kind: "tend";
+  /** Undefined where nobody knows any more where the exporter sent to. */
+  readonly destination: DestinationSettings | undefined;
+  readonly isLast: boolean;
+}
+
+export type ExportTask = BatchTask | SyncTask | ForgetTask | CancelTask | TendTask;
 
 export interface BatchResult {
   readonly kind: "batch";
@@ -103,6 +111,8 @@ export interface BatchResult {
   /** Why the cursor could not be written; the next batch tries again. */
   readonly cursorError: string;
   readonly notices?: readonly StreamNotice[];
+  /** So soon the destination is to be tended, if no other batch changes that. */
+  readonly tendInMs?: number;
   /** What went out, whatever became of it; undefined where no destination was asked. */
   readonly requests?: RequestBytes;
 }
@@ -163,4 +173,9 @@ export interface CancelResult {
   readonly notices: readonly StreamNotice[];
 }
 
-export type ExportResult = BatchResult | CursorsResult | CancelResult;
+/** The answer to a tend task. */
+export interface TendResult extends TendOutcome {
+  readonly kind: "tended";
+}
+
+export type ExportResult = BatchResult | CursorsResult | CancelResult | TendResult;

@@ -21,9 +21,10 @@ import { ExportTurns } from "./export-turns.ts";
 import { beginAnew } from "./exporter-beginning.ts";
 import { exporterSettingsOf, type ExporterSettings } from "./exporter-settings.ts";
 import type { ExportProgress } from "./live-account.ts";
+import { IdleWaiters } from "./idle-waiters.ts";
 import { segmentsFrom } from "./memory-segments.ts";
 import type { ExportSource, SourceState } from "./export-source.ts";
-import { durablePositionOf, newSource, noteProgress, statesOf } from "./export-source.ts";
+import { durablePositionOf, exportersNamed, newSource, noteProgress, statesOf } from "./export-source.ts";
 import { NoticeKeeper } from "./notice-keeper.ts";
 import { logMapped, logOutcome } from "./outcome-log.ts";
 import { Redrives } from "./redrives.ts";
@@ -31,6 +32,7 @@ import { RunningWork, settledWithin } from "./running-work.ts";
 import type { Schedule } from "./scheduler.ts";
 import { SetAsideKeeper } from "./set-aside-keeper.ts";
 import { StuckWatch } from "./stuck-watch.ts";
+import { TendKeeper } from "./tend-keeper.ts";
 
 /** Decides on the main thread which exporter sends when, and keeps what is known of each; export workers do the rest. */
 export class ExportManager {
@@ -49,11 +51,12 @@ export class ExportManager {
   readonly #notices: NoticeKeeper;
   readonly #aside: SetAsideKeeper;
   readonly #cancels: CancelKeeper;
+  readonly #tends: TendKeeper;
   #batchesInFlight = 0;
   #cancelTimer: (() => void) | undefined;
   #wakeIsQueued = false;
   #isClosing = false;
-  #idleWaiters: (() => void)[] = [];
+  readonly #idle = new IdleWaiters();
 
   constructor(options: ExportManagerOptions) {
     const { threadPoolSize = EXPORT_THREADS_DEFAULT, threadsMax = EXPORT_POOL_THREADS_DEFAULT } = options;
@@ -69,6 +72,7 @@ export class ExportManager {
     this.#notices = new NoticeKeeper({ append: appendNotice, timers: this.#timers, logger });
     const work = { pool: this.#pool, logger, onDone: () => this.#queueWake() };
     this.#cancels = new CancelKeeper({ ...work, notices: this.#notices });
+    this.#tends = new TendKeeper({ ...work, storage, clock, running: this.#batches });
     const onSynced = ({ stream }: Exporter): void => options.onStatusChange?.(stream.streamId);
     this.#keeper = new CursorKeeper({ ...work, storage, clock, onSynced });
     this.redrives = new Redrives({
@@ -93,8 +97,8 @@ export class ExportManager {
       const stored = source.stream.isMemory ? undefined : this.#keeper.read(place);
       return this.#addExporter(source.stream, one, stored);
     });
-    if (source.stream.isMemory) return;
-    this.#keeper.forgetAllBut(settings, directory);
+    const adopted = this.#tends.adopt(source.stream, source.exporters);
+    if (!source.stream.isMemory) this.#keeper.forgetAllBut(settings, directory, adopted);
   }
 
   /**
@@ -118,8 +122,8 @@ export class ExportManager {
     });
     const removed = [...before.values()];
     const places = removed.map((exporter) => this.#remove(exporter).place);
-    const released = this.#cancels.removed(removed, this.#batches.ofStream(streamId));
-    if (!source.stream.isMemory) this.#keeper.forget(places, released);
+    // A Memory stream has no positions, but who comes under the same name waits for the end of the one before there too.
+    this.#keeper.forget(places, this.#released(removed, streamId));
     this.redrives.follow(streamId);
     this.#queueWake();
   }
@@ -136,8 +140,12 @@ export class ExportManager {
 
   /** Resolves when no task has anything of exporters that were removed, and nothing of theirs is under way. */
   async #ended(removed: readonly Exporter[], streamId: string): Promise<void> {
-    await this.#cancels.removed(removed, this.#batches.ofStream(streamId));
+    await this.#released(removed, streamId);
     await this.#keeper.settled();
+  }
+
+  #released(removed: readonly Exporter[], streamId: string): Promise<void> {
+    return this.#tends.removed(removed, this.#cancels.removed(removed, this.#batches.ofStream(streamId)));
   }
 
   /** Exporters may read messages from the oldest up to, not including, the synced end. */
@@ -169,9 +177,7 @@ export class ExportManager {
    * tried at once. @returns identifiers of those it is about
    */
   retry(streamId: string, identifier?: string): string[] {
-    const exporters = this.#source(streamId).exporters.filter(
-      ({ settings }) => identifier === undefined || settings.identifier === identifier,
-    );
+    const exporters = exportersNamed(this.#source(streamId), identifier);
     for (const exporter of exporters) {
       exporter.retryNow();
       this.#turns.retry(exporter);
@@ -206,10 +212,8 @@ export class ExportManager {
 
   /** Resolves when every message that exporters were told of is settled, but for those disabled. */
   idle(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#idleWaiters.push(resolve);
-      this.#queueWake();
-    });
+    this.#queueWake();
+    return this.#idle.wait();
   }
 
   /** Starts nothing more, waits for what is in flight, makes the cursors durable, ends the threads; all within the deadline. */
@@ -225,11 +229,7 @@ export class ExportManager {
     await this.#pool.close();
   }
 
-  #addExporter(
-    stream: ExportedStream,
-    settings: ExporterSettings,
-    stored: CursorRecord | undefined,
-  ): Exporter {
+  #addExporter(stream: ExportedStream, settings: ExporterSettings, stored?: CursorRecord): Exporter {
     const exporter = new Exporter(stream, settings, stored);
     this.#exporters.set(exporter.key, exporter);
     logMapped(this.#options.logger, stream, settings);
@@ -237,7 +237,7 @@ export class ExportManager {
   }
 
   #addNew(stream: ExportedStream, settings: ExporterSettings): Exporter {
-    const exporter = this.#addExporter(stream, settings, undefined);
+    const exporter = this.#addExporter(stream, settings);
     beginAnew(exporter, this.#keeper, () => this.#queueWake());
     return exporter;
   }
@@ -265,19 +265,18 @@ export class ExportManager {
     this.#cancelTimer = undefined;
     if (this.#isClosing) return;
     const nowMs = this.#nowMs();
+    const tendAtMs = this.#tends.look(this.#exporters.values());
     const settleAtMs = this.#settleStarts(nowMs);
     const startAtMs = this.#startBatches(nowMs);
     this.#cancels.look(this.#exporters.values());
     const syncAtMs = this.#keeper.syncWhenDue([...this.#exporters.values()], nowMs);
     const stuckAtMs = this.#stuck.look(this.#exporters.values(), nowMs);
-    const wakeAtMs = Math.min(settleAtMs, startAtMs, syncAtMs, stuckAtMs);
+    const wakeAtMs = Math.min(tendAtMs, settleAtMs, startAtMs, syncAtMs, stuckAtMs);
     if (Number.isFinite(wakeAtMs)) {
       const delayMs = Math.max(1, Math.ceil(wakeAtMs - nowMs));
       this.#cancelTimer = this.#timers.setTimer(() => this.#queueWake(), delayMs);
     }
-    if (this.#idleWaiters.length > 0 && this.#isIdle()) {
-      for (const resolve of this.#idleWaiters.splice(0)) resolve();
-    }
+    this.#idle.look(() => this.#isIdle());
   }
 
   /** Those that send nothing follow their start too: the account says what they will skip. @returns as `#startBatches` */
@@ -356,6 +355,7 @@ export class ExportManager {
       const end = this.#taskEnd();
       const flight = exporter.lose(asMillraceError(error).message, end);
       this.#turns.end(exporter, flight, { result: undefined, nowMs: end.nowMs });
+      this.#tends.note(exporter, undefined);
       if (!this.#isClosing) logger.warn(EventName.WorkerDied, { stream: exporter.stream.name }, error);
       return;
     }
@@ -367,6 +367,7 @@ export class ExportManager {
     if (!this.#isClosing && !exporter.isRemoved) result = await this.#aside.settle(exporter, result);
     const end = this.#taskEnd();
     this.#turns.end(exporter, exporter.finish(result, end), { result, nowMs: end.nowMs });
+    this.#tends.note(exporter, result);
     logOutcome(logger, exporter, { result, before });
     if (result.outcome.kind === "gap") onGap?.(exporter.stream.streamId, result.outcome.fromSequence);
     if (!exporter.isRemoved) onStatusChange?.(exporter.stream.streamId);

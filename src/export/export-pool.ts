@@ -110,8 +110,8 @@ export function exportPoolFor(options: {
   return new ExportPool({
     settings: { storeDirectory, destinations },
     threadsMax: Math.min(threadsMax, threadPoolSize),
-    // Two more than slots: the sync of cursors must not wait for an upload, nor must the end of one.
-    tasksMax: threadPoolSize + 2,
+    // Three more than slots: the sync of cursors must not wait for an upload, nor must the end of one, nor that of a file.
+    tasksMax: threadPoolSize + 3,
     environment,
     ...(threads && { threads }),
   });

@@ -20,10 +20,16 @@ import type {
   CursorsResult,
   ExportResult,
   ExportTask,
-  RequestBytes,
   StartChange,
 } from "./export-channel.ts";
-import { outcomeOf, settleWindow, type AnsweredRequest, type PreparedWindow } from "./export-window.ts";
+import {
+  outcomeOf,
+  requestBytesOf,
+  settleWindow,
+  type AnsweredRequest,
+  type PreparedWindow,
+} from "./export-window.ts";
+import { tendFiles } from "./file-tending.ts";
 import { resumeBatch, unreadable, withDamaged } from "./resumed-batch.ts";
 import { settleStart } from "./start-settlement.ts";
 import { cancelUpload } from "./upload-cancel.ts";
@@ -74,6 +80,8 @@ export class ExportRunner {
         });
       case "cancel":
         return cancelUpload(this.#options.storage, task, (kind) => this.#destination(kind));
+      case "tend":
+        return tendFiles(this.#options.storage, task, (kind) => this.#destination(kind));
     }
   }
 
@@ -178,6 +186,7 @@ export class ExportRunner {
       const { isRedrive } = task;
       const settled = settleWindow(cursor, prepared.pending, { answered, isRedrive, nowMs: this.#wallMs() });
       const notices = answered.flatMap(({ answer }) => answer.notices ?? []);
+      const tendInMs = answered.at(-1)?.answer.tendInMs;
       return {
         ...writeCursor(file, { before: cursor, after: settled.cursor, synced }),
         pending: settled.pending,
@@ -185,6 +194,7 @@ export class ExportRunner {
         outcome: outcomeOf(answered, settled),
         isStartSettled: false,
         ...(notices.length === 0 ? {} : { notices }),
+        ...(tendInMs === undefined ? {} : { tendInMs }),
         requests: requestBytesOf(answered, recordOverheadBytes),
       };
     } finally {
@@ -374,20 +384,6 @@ function unsent(
     isStartSettled: false,
   };
   return { kind: "batch", cursor, pending, outcome, ...nothing };
-}
-
-/** What the requests of a window took. */
-function requestBytesOf(answered: readonly AnsweredRequest[], recordOverheadBytes: number): RequestBytes {
-  const sum = { bodyBytes: 0, payloadBytes: 0, countedBytes: 0 };
-  for (const { answer, records } of answered) {
-    const payloadBytes = records.reduce((bytes, { data }) => bytes + data.length, 0);
-    const countedBytes = payloadBytes + records.length * recordOverheadBytes;
-    const sentBytes = answer.kind === "progress" ? answer.sentBytes : undefined;
-    sum.bodyBytes += answer.requestBytes ?? sentBytes ?? countedBytes;
-    sum.payloadBytes += payloadBytes;
-    sum.countedBytes += countedBytes;
-  }
-  return sum;
 }
 
 function holdsTooLarge({ entries }: PendingBatch, limits: DestinationLimits): boolean {

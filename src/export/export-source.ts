@@ -73,3 +73,8 @@ export function statesOf(
 ): ExporterState[] {
   return exporters.map((exporter) => exporter.state(held.get(exporter.key), { ...now, arrivals }));
 }
+
+/** Those of the identifier; all where it is left out. */
+export function exportersNamed({ exporters }: SourceState, identifier?: string): Exporter[] {
+  return exporters.filter(({ settings }) => identifier === undefined || settings.identifier === identifier);
+}

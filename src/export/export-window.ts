@@ -3,7 +3,7 @@
  * Pure but for what it is given.
  */
 import type { CursorRecord } from "./cursor-layout.ts";
-import type { BatchOutcome } from "./export-channel.ts";
+import type { BatchOutcome, RequestBytes } from "./export-channel.ts";
 import {
   isCondemned,
   nextGroup,
@@ -135,4 +135,21 @@ export function outcomeOf(answered: readonly AnsweredRequest[], { pending }: Set
 
 function pauseMsOf({ answer }: AnsweredRequest): number {
   return answer.kind === "answered" ? (answer.pauseMs ?? 0) : 0;
+}
+
+/** What the requests of a window took. */
+export function requestBytesOf(
+  answered: readonly AnsweredRequest[],
+  recordOverheadBytes: number,
+): RequestBytes {
+  const sum = { bodyBytes: 0, payloadBytes: 0, countedBytes: 0 };
+  for (const { answer, records } of answered) {
+    const payloadBytes = records.reduce((bytes, { data }) => bytes + data.length, 0);
+    const countedBytes = payloadBytes + records.length * recordOverheadBytes;
+    const sentBytes = answer.kind === "progress" ? answer.sentBytes : undefined;
+    sum.bodyBytes += answer.requestBytes ?? sentBytes ?? countedBytes;
+    sum.payloadBytes += payloadBytes;
+    sum.countedBytes += countedBytes;
+  }
+  return sum;
 }

@@ -54,8 +54,11 @@ export interface StreamVerdict extends NamedStream {
 const DIRECTORIES = /^exporters$/;
 const SET_ASIDE = /\.lz4\.damaged$/;
 const CURSOR_SUFFIX = ".cursor";
-/** What an exporter keeps of an upload of several requests. */
-const UPLOAD_SUFFIX = ".upload";
+/** What an exporter keeps beside its cursor, and what follows from its loss. */
+const KEPT_SUFFIXES: Readonly<Record<string, string>> = {
+  ".upload": "an upload that was under way begins again",
+  ".files": "files that grow are completed by the next batch only",
+};
 const CUT_SHORT = "a write that was cut short; what it was to replace still holds";
 
 /** Reads the definition of a stream. */
@@ -206,11 +209,11 @@ class EntryCheck {
     this.#findings.add({ severity: "damage", path: place, text });
   }
 
-  #checkUpload(place: string): void {
+  #checkKept(place: string, loss: string): void {
     const { storage, storeDirectory } = this.#options;
     const filePath = path.join(storeDirectory, place);
     if (readDurableFile(storage, filePath, streamSeed(this.#plan.directory)) !== "damaged") return;
-    const text = "cannot be read, or is another stream's: an upload that was under way begins again";
+    const text = `cannot be read, or is another stream's: ${loss}`;
     this.#findings.add({ severity: "damage", path: place, text });
   }
 
@@ -219,14 +222,15 @@ class EntryCheck {
     const findings = this.#findings;
     for (const { name } of storage.list(path.join(storeDirectory, directory))) {
       const place = path.join(directory, name);
+      const loss = KEPT_SUFFIXES[path.extname(name)];
       if (name.endsWith(CURSOR_SUFFIX)) {
         if (!this.#check(place, "file")) continue;
         const exporterId = name.slice(0, -CURSOR_SUFFIX.length);
         const verdict = checkCursor({ streamDirectory: this.#plan.directory, exporterId });
         this.#provenEndSequence = Math.max(this.#provenEndSequence, verdict.provenEndSequence);
         if (verdict.problem !== undefined) findings.add({ path: place, ...verdict.problem });
-      } else if (name.endsWith(UPLOAD_SUFFIX)) {
-        if (this.#check(place, "file")) this.#checkUpload(place);
+      } else if (loss !== undefined) {
+        if (this.#check(place, "file")) this.#checkKept(place, loss);
       } else if (!name.endsWith(TEMPORARY_SUFFIX)) {
         findings.add({ severity: "foreign", path: place, text: "no file of an exporter" });
       } else if (!isLive) findings.add({ severity: "torn", path: place, text: CUT_SHORT });

@@ -1,3 +1,4 @@
+import type { CursorPlace } from "../cursor-file.ts";
 import type { CursorRecord } from "../cursor-layout.ts";
 import type { DestinationSettings } from "../exporter-settings.ts";
 
@@ -81,6 +82,8 @@ type SendJudgement =
 export type SendOutcome = SendJudgement & {
   /** Appended, in order, before the next request of the exporter is sent; those of a process that dies are not. */
   readonly notices?: readonly StreamNotice[];
+  /** So soon `tend` has something to do, if no other request changes that. */
+  readonly tendInMs?: number;
   /** Bytes of the request's body, for bandwidth caps and shares; payload and overhead of the records where left out. */
   readonly requestBytes?: number;
 };
@@ -104,6 +107,14 @@ export interface SendFailure {
   /** The other side asks for so long a pause at least. */
   readonly retryAfterMs?: number;
   readonly error: string;
+}
+
+/** What became of what was due. */
+export interface TendOutcome {
+  /** Empty if all of it was done. */
+  readonly error: string;
+  /** So soon there is something to do again; left out where only a request can make it so. */
+  readonly dueInMs?: number;
 }
 
 /** One kind of place to send to. Lives in an export worker; its SDK is imported when the first one is made. */
@@ -132,5 +143,15 @@ export interface Destination {
     context: SendContext,
     reason: string,
   ): Promise<readonly StreamNotice[]>;
+  /**
+   * Does what is due without a request, such as to complete a file that nothing was written to for long enough: when an outcome
+   * said that it would be, and, with `isLast`, when the exporter sends nothing more. Then `settings` are undefined where nobody
+   * knows them. Never with a request of the exporter under way. Rejects only where `place` cannot be read or written.
+   */
+  tend?(
+    settings: DestinationSettings | undefined,
+    place: CursorPlace,
+    how: { readonly isLast: boolean },
+  ): Promise<TendOutcome>;
   close(): void;
 }

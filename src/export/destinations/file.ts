@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
@@ -12,16 +11,34 @@ import {
   FILE_EXPORT_RECORD_OVERHEAD_BYTES,
   MESSAGE_BYTES_MAX_DEFAULT,
 } from "../../core/limits.ts";
+import type { Storage } from "../../log/storage.ts";
+import type { CursorPlace } from "../cursor-file.ts";
 import type { DestinationSettings } from "../exporter-settings.ts";
+import { addPartNote, type PartNote, readPartNotes, writePartNotes } from "../part-notes.ts";
 import type { DestinationEnvironment } from "../worker-settings.ts";
 import type {
   Destination,
   DestinationLimits,
   ExportRecord,
   SendContext,
+  SendFailure,
   SendOutcome,
+  TendOutcome,
 } from "./destination.ts";
 import { ExportDirectory, keptOpen } from "./export-directory.ts";
+import {
+  allNamesTaken,
+  type Batch,
+  completePart,
+  endPart,
+  type FileSettings,
+  finalNameOf,
+  namesOf,
+  partEndingOf,
+  type PartNames,
+  type PartOwner,
+  startOf,
+} from "./growing-file.ts";
 import { type PartPlace, type PartState, PartStateFile, writeAll } from "./part-state.ts";
 
 const compress = promisify(gzip);
@@ -33,10 +50,10 @@ const limits: DestinationLimits = {
   recordOverheadBytes: FILE_EXPORT_RECORD_OVERHEAD_BYTES,
 };
 
-type FileSettings = DestinationSettings & { readonly kind: "file" };
-
 export interface FileOptions {
   readonly environment: Pick<DestinationEnvironment, "fileDirectories">;
+  /** Of the store: what files grow, and where, is noted there. */
+  readonly storage: Storage;
   readonly clock?: Clock;
 }
 
@@ -44,7 +61,8 @@ export interface FileOptions {
  * Files of messages. A file is called `.part` while it grows and gets its name when it is complete, so that whoever takes files
  * takes whole ones; names sort by the first sequence number. A batch is on the medium when it counts as accepted. What a kill left
  * of a batch that was not is cut off with the next one, also where the batch is all there but the position was not written: then
- * the same messages come again and take its place.
+ * the same messages come again and take its place. One that grows is noted in the store before it is there, so that it is
+ * completed though no batch comes.
  */
 export class FileDestination implements Destination {
   readonly #options: FileOptions;
@@ -65,16 +83,90 @@ export class FileDestination implements Destination {
     context: SendContext,
   ): Promise<SendOutcome> {
     assert(settings.kind === "file", `a ${settings.kind} batch cannot go to a file`);
+    try {
+      const names = namesOf(settings, context);
+      const open = (directory: ExportDirectory) => PartStateFile.open(directory, names.state);
+      const tendInMs = await this.#within(settings.directory, open, (owner) =>
+        this.#append({ ...owner, settings, names, context }, records),
+      );
+      const tended = tendInMs === undefined ? {} : { tendInMs };
+      return { kind: "answered", failed: [], error: "", requestBytes: 0, ...tended };
+    } catch (error) {
+      return { ...judge(error, settings.directory), requestBytes: 0 };
+    }
+  }
+
+  async tend(
+    settings: DestinationSettings | undefined,
+    place: CursorPlace,
+    { isLast }: { readonly isLast: boolean },
+  ): Promise<TendOutcome> {
+    const { storage } = this.#options;
+    const notes = readPartNotes(storage, place);
+    const kept: PartNote[] = [];
+    let dueInMs: number | undefined;
+    let error = "";
+    for (const note of notes) {
+      const isCurrent = !isLast && settings?.kind === "file" && settings.directory === note.directory;
+      try {
+        if (isCurrent) dueInMs = await this.#tendOne(note, settings);
+        else await this.#endOne(note);
+        if (isCurrent) kept.push(note);
+      } catch (thrown) {
+        kept.push(note);
+        error = judge(thrown, note.directory).error;
+      }
+    }
+    if (kept.length < notes.length) writePartNotes(storage, place, kept);
+    return { error, ...(dueInMs === undefined ? {} : { dueInMs }) };
+  }
+
+  close(): void {
+    // Nothing stays open between two batches.
+  }
+
+  /** Completes the file if it is time. @returns when it will be, if time alone makes it so */
+  #tendOne({ directory, state }: PartNote, settings: FileSettings): Promise<number | undefined> {
+    const open = (opened: ExportDirectory) => PartStateFile.openIfThere(opened, state);
+    return this.#within(directory, open, async (owner) => {
+      const known = owner.states.state;
+      if (known === undefined) return undefined;
+      const isSame = known.partName.endsWith(partEndingOf(settings));
+      if (known.finalName !== undefined || !isSame || this.#isComplete(known, settings)) {
+        await endPart(owner, known);
+        return undefined;
+      }
+      const nowMs = wallMs(this.#clock);
+      const begunMs = Math.min(known.begunMs, nowMs);
+      // By a wall clock that was set back it would not grow old.
+      if (begunMs < known.begunMs) await owner.states.write({ ...known, begunMs });
+      return this.#dueInMs({ ...known, begunMs }, settings);
+    });
+  }
+
+  /** Completes the file, and leaves nothing of what was known of it: nobody will go on with it. */
+  #endOne({ directory, state }: PartNote): Promise<void> {
+    const open = (opened: ExportDirectory) => PartStateFile.openIfThere(opened, state);
+    return this.#within(directory, open, async (owner) => {
+      const known = owner.states.state;
+      if (known !== undefined) await endPart(owner, known);
+      await owner.directory.remove(state);
+      await owner.directory.sync();
+    });
+  }
+
+  /** @returns what `work` does; undefined where `open` finds nothing @throws what they throw */
+  async #within<Result>(
+    name: string,
+    open: (directory: ExportDirectory) => Promise<PartStateFile | undefined>,
+    work: (owner: PartOwner) => Promise<Result>,
+  ): Promise<Result | undefined> {
     let directory: ExportDirectory | undefined;
     let states: PartStateFile | undefined;
     try {
-      directory = await ExportDirectory.open(settings.directory, this.#options.environment.fileDirectories);
-      const names = namesOf(settings, context);
-      states = await PartStateFile.open(directory, names.state);
-      await this.#append({ directory, states, settings, names }, records, context);
-      return { kind: "answered", failed: [], error: "", requestBytes: 0 };
-    } catch (error) {
-      return { ...judge(error, settings.directory), requestBytes: 0 };
+      directory = await ExportDirectory.open(name, this.#options.environment.fileDirectories);
+      states = await open(directory);
+      return states === undefined ? undefined : await work({ directory, states });
     } finally {
       // What was written is synced: to close it has nothing more to say.
       await states?.close().catch(() => undefined);
@@ -82,12 +174,9 @@ export class FileDestination implements Destination {
     }
   }
 
-  close(): void {
-    // Nothing stays open between two batches.
-  }
-
-  async #append(place: Place, records: readonly ExportRecord[], context: SendContext): Promise<void> {
-    const { states, settings } = place;
+  /** @returns when the file is to be completed, if time alone makes it so */
+  async #append(place: Place, records: readonly ExportRecord[]): Promise<number | undefined> {
+    const { states, settings, context } = place;
     const first = records[0]!.sequence;
     const nextSequence = records.at(-1)!.sequence + 1;
     const text = encode(records, settings, context);
@@ -110,48 +199,54 @@ export class FileDestination implements Destination {
     };
     const written = {
       ...state,
-      // By a wall clock that was set back it would not grow old.
       begunMs: Math.min(state.begunMs, wallMs(this.#clock)),
       at,
       before: { ...state.at, nextSequence: first },
     };
     await states.write(written);
-    if (this.#isComplete(written, settings)) await complete(place, written);
+    if (!this.#isComplete(written, settings)) return this.#dueInMs(written, settings);
+    await completePart(place, written);
+    return undefined;
   }
 
   /** The file that the batch belongs into, cut to where the batch begins. */
   async #open(place: Place, batch: Batch): Promise<OpenPart> {
-    const { directory, states, settings, names } = place;
+    const { directory, states } = place;
     const known = states.state;
     if (known === undefined) return this.#begin(place, batch.first);
-    if (known.finalName !== undefined) {
-      await complete(place, known);
-      return this.#begin(place, batch.first);
-    }
-    const file = await directory.openFile(known.partName);
-    if (file === undefined) return this.#begin(place, batch.first);
-    try {
-      const { size } = await file.stat();
-      const isFitting = size >= known.at.bytes && known.partName.endsWith(names.partEnding);
-      const isContinued = isFitting && !this.#isComplete(known, settings);
-      const at = isContinued ? startOf(known, batch) : known.at;
-      const state = at === known.at ? known : { ...known, at, before: at };
-      // First of all: should the one that takes its place be torn, the batch that stood there must not count any more.
-      if (state !== known) await states.write(state);
-      if (size > at.bytes) await file.truncate(at.bytes);
-      if (isContinued) return { file, state };
-      await file.datasync();
-    } catch (error) {
+    const file = known.finalName === undefined ? await directory.openFile(known.partName) : undefined;
+    if (file !== undefined) {
+      let state: PartState | undefined;
+      await keptOpen(file, async () => {
+        state = await this.#makeRoom(file, { known, place, batch });
+      });
+      if (state !== undefined) return { file, state };
       await file.close();
-      throw error;
     }
-    await file.close();
-    await complete(place, known);
+    await endPart(place, known);
     return this.#begin(place, batch.first);
   }
 
-  async #begin({ directory, states, names }: Place, first: number): Promise<OpenPart> {
+  /** Cuts the file to where the batch begins. @returns what is known of it then; undefined where the batch begins another */
+  async #makeRoom(
+    file: FileHandle,
+    { known, place, batch }: { known: PartState; place: Place; batch: Batch },
+  ): Promise<PartState | undefined> {
+    const { states, settings } = place;
+    const { size } = await file.stat();
+    const isFitting = size >= known.at.bytes && known.partName.endsWith(partEndingOf(settings));
+    if (!isFitting || this.#isComplete(known, settings)) return undefined;
+    const at = startOf(known, batch);
+    const state = at === known.at ? known : { ...known, at, before: at };
+    // First of all: should the one that takes its place be torn, the batch that stood there must not count any more.
+    if (state !== known) await states.write(state);
+    if (size > at.bytes) await file.truncate(at.bytes);
+    return state;
+  }
+
+  async #begin({ directory, states, names, settings, context }: Place, first: number): Promise<OpenPart> {
     const start: PartPlace = { bytes: 0, rawBytes: 0, nextSequence: first };
+    addPartNote(this.#options.storage, context, { directory: settings.directory, state: names.state });
     for (let attempt = 0; attempt < FILE_EXPORT_NAME_TRIES_MAX; attempt += 1) {
       const partName = names.partOf(first, attempt);
       if ((await directory.has(finalNameOf(partName))) || (await directory.has(partName))) continue;
@@ -168,99 +263,22 @@ export class FileDestination implements Destination {
     const isOld = rotateMs !== undefined && this.#clock.nowMs() - begunMs >= rotateMs;
     return at.bytes > 0 && (at.rawBytes >= rotateBytes || isOld);
   }
+
+  #dueInMs({ at, begunMs }: PartState, { rotateMs }: FileSettings): number | undefined {
+    if (rotateMs === undefined || at.bytes === 0) return undefined;
+    return Math.min(rotateMs, Math.max(0, begunMs + rotateMs - wallMs(this.#clock)));
+  }
 }
 
-interface Place {
-  readonly directory: ExportDirectory;
-  readonly states: PartStateFile;
+interface Place extends PartOwner {
   readonly settings: FileSettings;
-  readonly names: Names;
-}
-
-interface Batch {
-  readonly first: number;
-  readonly nextSequence: number;
-  readonly count: number;
+  readonly names: PartNames;
+  readonly context: SendContext;
 }
 
 interface OpenPart {
   readonly file: FileHandle;
   readonly state: PartState;
-}
-
-/**
- * Where a batch begins in the file: at its end, or, if it holds all messages of the last one, in the place of that, which would
- * not come again if it had counted as accepted.
- */
-function startOf({ at, before }: PartState, { first, nextSequence, count }: Batch): PartPlace {
-  const isRepeated =
-    first === before.nextSequence &&
-    before.nextSequence < at.nextSequence &&
-    nextSequence >= at.nextSequence &&
-    count === nextSequence - first;
-  return isRepeated ? before : at;
-}
-
-/** Gives a file that is on the medium its name, or has it keep that alone which it got before a kill. */
-async function complete({ directory, states }: Place, state: PartState): Promise<void> {
-  const { partName, finalName } = state;
-  if (finalName !== undefined && !(await directory.has(partName))) return;
-  if (finalName !== undefined && (await directory.isSame(partName, finalName))) {
-    await directory.remove(partName);
-    await directory.sync();
-    return;
-  }
-  for (let attempt = 0; attempt < FILE_EXPORT_NAME_TRIES_MAX; attempt += 1) {
-    const name = finalNameOf(partName, attempt);
-    if (await directory.has(name)) continue;
-    // Known before it has it: what has two names is complete, whoever takes one of them meanwhile.
-    await states.write({ ...state, finalName: name });
-    if (!(await directory.renameNew(partName, name))) continue;
-    await directory.sync();
-    return;
-  }
-  throw allNamesTaken(partName);
-}
-
-function allNamesTaken(partName: string): MillraceError {
-  const text = `Cannot write ${partName}: its name and ${FILE_EXPORT_NAME_TRIES_MAX} others are taken`;
-  return new MillraceError("INVALID_REQUEST", text);
-}
-
-interface Names {
-  /** Of the file that holds what is known of the one that grows. */
-  readonly state: string;
-  readonly partEnding: string;
-  readonly partOf: (firstSequence: number, attempt: number) => string;
-}
-
-const PART = ".part";
-const SLUG_CHARACTERS_MAX = 100;
-const SEQUENCE_DIGITS = 16;
-
-/** A stream's name is chosen by a client: what is unusual in it is left out, and a digest tells one exporter from another. */
-function namesOf({ format, gzip: isCompressed }: FileSettings, context: SendContext): Names {
-  const { streamId, streamName, exporterId } = context;
-  const slug = streamName
-    .replace(/[^A-Za-z0-9_.-]/g, "_")
-    .replace(/^[.-]/, "_")
-    .slice(0, SLUG_CHARACTERS_MAX);
-  const digest = createHash("sha256").update(`${streamId} ${exporterId}`).digest("hex").slice(0, 8);
-  const ending = `${format === "jsonLines" ? ".jsonl" : ".raw"}${isCompressed ? ".gz" : ""}`;
-  return {
-    state: `.${slug}-${digest}.state`,
-    partEnding: `${ending}${PART}`,
-    partOf: (first, attempt) => {
-      const sequence = String(first).padStart(SEQUENCE_DIGITS, "0");
-      return finalNameOf(`${slug}-${digest}-${sequence}${ending}${PART}`, attempt) + PART;
-    },
-  };
-}
-
-/** The name of a complete file, or another of the same order where that is taken. */
-function finalNameOf(partName: string, attempt = 0): string {
-  const name = partName.slice(0, -PART.length);
-  return attempt === 0 ? name : name.replace(/(\.(?:jsonl|raw)(?:\.gz)?)$/, `-${attempt}$1`);
 }
 
 function encode(
@@ -289,7 +307,7 @@ const reasons: Readonly<Record<string, string>> = {
 };
 
 /** A directory may come back, a disk have room again: all that is temporary. Where nothing may be written a person is asked. */
-function judge(thrown: unknown, directory: string): SendOutcome {
+function judge(thrown: unknown, directory: string): SendFailure {
   if (thrown instanceof MillraceError) {
     return { kind: "failed", scope: "exporter", pace: "slow", timedOut: false, error: thrown.message };
   }

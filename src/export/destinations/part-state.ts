@@ -46,7 +46,16 @@ export class PartStateFile {
 
   /** Opens it, or makes it; then its directory wants a sync. */
   static async open(directory: ExportDirectory, name: string): Promise<PartStateFile> {
-    const file = (await directory.openFile(name)) ?? (await directory.create(name));
+    return PartStateFile.#read((await directory.openFile(name)) ?? (await directory.create(name)));
+  }
+
+  /** Undefined where there is none. */
+  static async openIfThere(directory: ExportDirectory, name: string): Promise<PartStateFile | undefined> {
+    const file = await directory.openFile(name);
+    return file && PartStateFile.#read(file);
+  }
+
+  static async #read(file: FileHandle): Promise<PartStateFile> {
     try {
       return new PartStateFile(file, await readNewest(file));
     } catch (error) {

@@ -5,6 +5,7 @@ import { test, type TestContext } from "node:test";
 import { constants, gunzipSync } from "node:zlib";
 import type { ExportRecord } from "../../../src/export/destinations/destination.ts";
 import { FileDestination } from "../../../src/export/destinations/file.ts";
+import { fileStorage } from "../../../src/log/file-storage.ts";
 import { SeededRandom } from "../../support/deterministic.ts";
 import { temporaryDirectory } from "../../support/engine-process.ts";
 import { KilledFiles } from "../../support/killed-files.ts";
@@ -30,6 +31,7 @@ class Round {
   readonly #files: KilledFiles;
   readonly #directory: string;
   readonly #taken: string;
+  readonly #store: string;
   readonly #isGzip: boolean;
   #position = 0;
   /** Messages that may be there twice. */
@@ -40,14 +42,37 @@ class Round {
     this.#files = files;
     this.#directory = path.join(root, String(seed));
     this.#taken = path.join(root, `${seed}-taken`);
+    this.#store = path.join(root, `${seed}-store`);
+    mkdirSync(this.#store);
     mkdirSync(this.#directory);
     mkdirSync(this.#taken);
     this.#isGzip = seed % 2 === 1;
   }
 
   async run(): Promise<void> {
-    while (this.#position < MESSAGES) await this.#sendOne();
-    this.#check();
+    while (this.#position < MESSAGES) {
+      if (this.#random.fraction() < 0.2) await this.#tend();
+      else await this.#sendOne();
+    }
+    this.#check({ partsMax: 1 });
+    while (!(await this.#tend({ isLast: true })));
+    this.#check({ partsMax: 0 });
+    assert.deepEqual(
+      readdirSync(this.#directory).filter((name) => name.startsWith(".")),
+      [],
+    );
+  }
+
+  /** Completes the file whatever its size. @returns whether it lived through it */
+  async #tend({ isLast = this.#random.fraction() < 0.5 } = {}): Promise<boolean> {
+    if (this.#random.fraction() < 0.5) this.#files.callsLeft = this.#random.between(0, CALLS_MAX / 2);
+    const settings = { ...this.#settings, rotateMs: 1 };
+    const { error } = await this.#destination({ aheadMs: 1000 }).tend(settings, this.#context, { isLast });
+    const isKilled = this.#files.isDead;
+    this.#files.revive();
+    if (!isKilled) assert.equal(error, "");
+    // What it completes may hold a batch of which the position was not written.
+    return !isKilled;
   }
 
   async #sendOne(): Promise<void> {
@@ -55,7 +80,7 @@ class Round {
     const from = this.#position;
     const batch = recordsOf(from, Math.min(MESSAGES, from + random.between(1, 5)));
     if (random.fraction() < 0.5) this.#files.callsLeft = random.between(0, CALLS_MAX);
-    const outcome = await this.#destination().send(this.#settings, batch, context);
+    const outcome = await this.#destination().send(this.#settings, batch, this.#context);
     const isKilled = this.#files.isDead;
     this.#files.revive();
     if (!isKilled) assert.equal(outcome.kind, "answered", JSON.stringify(outcome));
@@ -69,8 +94,17 @@ class Round {
     if (random.fraction() < 0.3) this.#take();
   }
 
-  #destination(): FileDestination {
-    return new FileDestination({ environment: { fileDirectories: [this.#directory] } });
+  #destination({ aheadMs = 0 } = {}): FileDestination {
+    const nowMs = (): number => 1_800_000_000_000 + aheadMs;
+    return new FileDestination({
+      environment: { fileDirectories: [this.#directory] },
+      storage: fileStorage,
+      clock: { nowMs, monotonicMs: nowMs },
+    });
+  }
+
+  get #context() {
+    return { ...context, streamDirectory: this.#store };
   }
 
   get #settings() {
@@ -91,9 +125,9 @@ class Round {
     }
   }
 
-  #check(): void {
+  #check({ partsMax }: { partsMax: number }): void {
     const parts = namesIn(this.#directory).filter((name) => name.endsWith(".part"));
-    assert.ok(parts.length <= 1, parts.join(" "));
+    assert.ok(parts.length <= partsMax, parts.join(" "));
     const places = [this.#taken, this.#directory].flatMap((directory) =>
       namesIn(directory).map((name) => ({ name, text: this.#textOf(path.join(directory, name)) })),
     );
@@ -121,7 +155,6 @@ const context = {
   streamName: "readings",
   exporterId: "ab".repeat(16),
   identifier: "f",
-  streamDirectory: "/nowhere",
 };
 
 function namesIn(directory: string): string[] {

@@ -12,88 +12,16 @@ import {
 } from "node:fs";
 import { open } from "node:fs/promises";
 import path from "node:path";
-import { test, type TestContext } from "node:test";
+import { test } from "node:test";
 import { gunzipSync } from "node:zlib";
-import type { Clock } from "../../../src/core/clock.ts";
-import type { ExportRecord, SendOutcome } from "../../../src/export/destinations/destination.ts";
-import { FileDestination } from "../../../src/export/destinations/file.ts";
-import type { DestinationSettings } from "../../../src/export/exporter-settings.ts";
 import { temporaryDirectory } from "../../support/engine-process.ts";
+import { FileBench, records } from "../../support/file-bench.ts";
 import { onSmallDisk } from "../../support/test-disk.ts";
-
-type FileSettings = DestinationSettings & { readonly kind: "file" };
-
-const context = {
-  streamId: "00112233445566778899aabbccddeeff",
-  streamName: "readings",
-  exporterId: "ab".repeat(16),
-  identifier: "f",
-  streamDirectory: "/nowhere",
-};
-
-function records(from: number, to: number, text = "payload"): ExportRecord[] {
-  return Array.from({ length: to - from }, (_, index) => ({
-    sequence: from + index,
-    ingestTimeMs: 1_700_000_000_000,
-    data: Buffer.from(`${text} ${from + index}`),
-  }));
-}
-
-/** A directory that may be written to, and a destination that has just been started: it keeps nothing between two batches. */
-class Bench {
-  readonly root: string;
-  readonly directory: string;
-  nowMs = 1_800_000_000_000;
-  settings: FileSettings;
-
-  constructor(t: TestContext, changes: Partial<FileSettings> = {}, root = temporaryDirectory(t)) {
-    this.root = root;
-    this.directory = path.join(root, "out");
-    mkdirSync(this.directory);
-    this.settings = {
-      kind: "file",
-      directory: this.directory,
-      format: "raw",
-      gzip: false,
-      rotateBytes: 1024,
-      rotateMs: undefined,
-      ...changes,
-    };
-  }
-
-  send(batch: readonly ExportRecord[], allowed: readonly string[] = [this.root]): Promise<SendOutcome> {
-    const clock: Clock = { nowMs: () => this.nowMs, monotonicMs: () => this.nowMs };
-    return new FileDestination({ environment: { fileDirectories: allowed }, clock }).send(
-      this.settings,
-      batch,
-      context,
-    );
-  }
-
-  async accept(batch: readonly ExportRecord[]): Promise<void> {
-    assert.deepEqual(await this.send(batch), {
-      ...{ kind: "answered", failed: [], error: "" },
-      // Files are no requests: they have no part in bandwidth.
-      requestBytes: 0,
-    });
-  }
-
-  /** Names that do not begin with a dot. */
-  get names(): string[] {
-    return readdirSync(this.directory)
-      .filter((name) => !name.startsWith("."))
-      .sort();
-  }
-
-  text(name: string): string {
-    return readFileSync(path.join(this.directory, name), "utf8");
-  }
-}
 
 const NAME = /^readings-[0-9a-f]{8}-0{16}\.raw\.part$/;
 
 test("FileDestination grows a .part file and gives it its name when it is full", async (t) => {
-  const bench = new Bench(t);
+  const bench = new FileBench(t);
   await bench.accept(records(0, 3));
   assert.equal(bench.names.length, 1);
   const [part] = bench.names;
@@ -108,7 +36,7 @@ test("FileDestination grows a .part file and gives it its name when it is full",
 });
 
 test("FileDestination writes JSON lines that say which message it is, and compresses whole batches", async (t) => {
-  const bench = new Bench(t, { format: "jsonLines", gzip: true });
+  const bench = new FileBench(t, { format: "jsonLines", gzip: true });
   await bench.accept(records(7, 9));
   await bench.accept(records(9, 10));
   const [part] = bench.names;
@@ -129,7 +57,7 @@ test("FileDestination writes JSON lines that say which message it is, and compre
 });
 
 test("FileDestination completes a file that is old before it writes the next batch", async (t) => {
-  const bench = new Bench(t, { rotateMs: 60_000 });
+  const bench = new FileBench(t, { rotateMs: 60_000 });
   await bench.accept(records(0, 1));
   bench.nowMs += 59_999;
   await bench.accept(records(1, 2));
@@ -142,7 +70,7 @@ test("FileDestination completes a file that is old before it writes the next bat
 });
 
 test("FileDestination cuts off a torn batch of which nobody knows", async (t) => {
-  const bench = new Bench(t);
+  const bench = new FileBench(t);
   await bench.accept(records(0, 2));
   const part = path.join(bench.directory, bench.names[0]!);
   writeFileSync(part, "payload 2\npayl", { flag: "a" });
@@ -151,7 +79,7 @@ test("FileDestination cuts off a torn batch of which nobody knows", async (t) =>
 });
 
 test("FileDestination puts a batch that comes again in the place of the one that did not count", async (t) => {
-  const bench = new Bench(t);
+  const bench = new FileBench(t);
   await bench.accept(records(0, 2));
   await bench.accept(records(2, 4));
   // The position was not written: the same messages come, and more with them.
@@ -163,7 +91,7 @@ test("FileDestination puts a batch that comes again in the place of the one that
 });
 
 test("FileDestination never writes into what it has not made", async (t) => {
-  const bench = new Bench(t, { rotateBytes: 1 });
+  const bench = new FileBench(t, { rotateBytes: 1 });
   await bench.accept(records(0, 1));
   const [complete] = bench.names;
   await bench.accept(records(0, 1, "other"));
@@ -180,7 +108,7 @@ test("FileDestination never writes into what it has not made", async (t) => {
 });
 
 test("FileDestination refuses directories that no setting allows, by whatever way they are reached", async (t) => {
-  const bench = new Bench(t);
+  const bench = new FileBench(t);
   const outside = temporaryDirectory(t);
   symlinkSync(outside, path.join(bench.root, "link"));
   symlinkSync(bench.directory, path.join(outside, "back"));
@@ -201,7 +129,7 @@ test("FileDestination refuses directories that no setting allows, by whatever wa
 });
 
 test("FileDestination takes names that begin with two dots for names", async (t) => {
-  const bench = new Bench(t);
+  const bench = new FileBench(t);
   const directory = path.join(bench.root, "..out");
   mkdirSync(directory);
   bench.settings = { ...bench.settings, directory };
@@ -209,7 +137,7 @@ test("FileDestination takes names that begin with two dots for names", async (t)
 });
 
 test("FileDestination that cannot close a file says what became of the batch, and does not reject", async (t) => {
-  const bench = new Bench(t);
+  const bench = new FileBench(t);
   await bench.accept(records(0, 1));
   const probe = await open("/dev/null");
   const handle = Object.getPrototypeOf(probe) as typeof probe;
@@ -226,7 +154,7 @@ test("FileDestination that cannot close a file says what became of the batch, an
 });
 
 test("FileDestination waits for a directory that is not there, or must not be written to", async (t) => {
-  const bench = new Bench(t);
+  const bench = new FileBench(t);
   bench.settings = { ...bench.settings, directory: path.join(bench.root, "later") };
   const missing = await bench.send(records(0, 1));
   assert.deepEqual(missing, {
@@ -247,7 +175,7 @@ test("FileDestination waits for a directory that is not there, or must not be wr
 });
 
 test("FileDestination loses nothing to a file that somebody has cut or taken away", async (t) => {
-  const bench = new Bench(t);
+  const bench = new FileBench(t);
   await bench.accept(records(0, 3));
   const [part] = bench.names;
   truncateSync(path.join(bench.directory, part!), 5);
@@ -260,7 +188,7 @@ test("FileDestination loses nothing to a file that somebody has cut or taken awa
 
 test("FileDestination waits on a full disk, and leaves no part of a batch (needs root)", async (t) => {
   await onSmallDisk(t, 1024 * 1024, async (mount) => {
-    const bench = new Bench(t, { rotateBytes: 2 ** 30 }, mount);
+    const bench = new FileBench(t, { rotateBytes: 2 ** 30 }, mount);
     await bench.accept(records(0, 2));
     const large = [{ sequence: 2, ingestTimeMs: 1, data: Buffer.alloc(2 * 1024 * 1024, "x") }];
     const outcome = await bench.send(large);

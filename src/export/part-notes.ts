@@ -1,0 +1,72 @@
+/**
+ * Where files grow that an exporter writes outside of the store: a durable file beside its cursor (log/durable-file.ts), so that
+ * they are completed whatever becomes of the exporter, and of this process.
+ */
+import path from "node:path";
+import { systemCode } from "../core/errors.ts";
+import { FILE_EXPORT_PLACES_MAX } from "../core/limits.ts";
+import {
+  makeDirectoryIfMissing,
+  readDurableFile,
+  removeIfThere,
+  writeDurableFile,
+} from "../log/durable-file.ts";
+import type { Storage } from "../log/storage.ts";
+import { streamSeed } from "../log/stream-seed.ts";
+import { type CursorPlace, cursorPath } from "./cursor-file.ts";
+
+/** One file at most grows there, and the file `state` in the same directory says which. */
+export interface PartNote {
+  readonly directory: string;
+  readonly state: string;
+}
+
+const SUFFIX = ".files";
+const NAME = /^([0-9a-f]{32}(?:-redrive)?)\.files$/;
+
+function notesPath(place: CursorPlace): string {
+  return path.join(path.dirname(cursorPath(place)), `${place.exporterId}${SUFFIX}`);
+}
+
+/** The exporters of which a stream has notes. @throws the system's error */
+export function notedExporterIds(storage: Storage, streamDirectory: string): string[] {
+  try {
+    const directory = path.dirname(cursorPath({ streamDirectory, exporterId: "" }));
+    return storage.list(directory).flatMap(({ name }) => NAME.exec(name)?.[1] ?? []);
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return [];
+    throw error;
+  }
+}
+
+/**
+ * Empty where there are none, or none that can be trusted: then a file waits for the next batch, as it did before.
+ * @throws the system's error when this process can open no more files
+ */
+export function readPartNotes(storage: Storage, place: CursorPlace): readonly PartNote[] {
+  const content = readDurableFile(storage, notesPath(place), streamSeed(place.streamDirectory));
+  // With its checksum it is what was written.
+  return typeof content === "string" ? [] : (JSON.parse(content.toString()) as PartNote[]);
+}
+
+/** Notes a place before a file is made there. Of too many the oldest is forgotten. Durable on return. @throws the system's error */
+export function addPartNote(storage: Storage, place: CursorPlace, { directory, state }: PartNote): void {
+  const notes = readPartNotes(storage, place);
+  if (notes.some((note) => note.directory === directory && note.state === state)) return;
+  const kept = notes.slice(Math.max(0, notes.length + 1 - FILE_EXPORT_PLACES_MAX));
+  makeDirectoryIfMissing(storage, path.dirname(notesPath(place)));
+  writePartNotes(storage, place, [...kept, { directory, state }]);
+}
+
+/** Durable on return, but for their removal when there are none. @throws the system's error */
+export function writePartNotes(storage: Storage, place: CursorPlace, notes: readonly PartNote[]): void {
+  const filePath = notesPath(place);
+  if (notes.length === 0) removeIfThere(storage, filePath);
+  else
+    writeDurableFile(
+      storage,
+      filePath,
+      Buffer.from(JSON.stringify(notes)),
+      streamSeed(place.streamDirectory),
+    );
+}

@@ -1,0 +1,196 @@
+import { assert } from "../core/assert.ts";
+import type { Clock } from "../core/clock.ts";
+import { asMillraceError, textOf } from "../core/errors.ts";
+import { EXPORT_TEND_RETRY_MS } from "../core/limits.ts";
+import { EventName } from "../observe/events.ts";
+import type { Logger } from "../observe/logger.ts";
+import type { Storage } from "../log/storage.ts";
+import { type CursorPlace, cursorPath } from "./cursor-file.ts";
+import type { BatchResult, TendResult, TendTask } from "./export-channel.ts";
+import type { TaskPool } from "./export-pool.ts";
+import type { ExportedStream } from "./exported-stream.ts";
+import type { Exporter } from "./exporter.ts";
+import type { ExporterSettings } from "./exporter-settings.ts";
+import { notedExporterIds, readPartNotes } from "./part-notes.ts";
+import type { RunningWork } from "./running-work.ts";
+
+interface TendKeeperOptions {
+  readonly pool: TaskPool;
+  readonly storage: Storage;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** What runs for streams: a removal waits for it. */
+  readonly running: RunningWork;
+  /** An exporter may go on. */
+  readonly onDone: () => void;
+}
+
+/** What is known of an exporter whose destination may have something to do without a batch. */
+interface Tending {
+  settings: ExporterSettings;
+  /** Monotonic; Infinity while there is nothing to do. */
+  dueMs: number;
+  error: string;
+}
+
+/**
+ * Has destinations do what is due without a batch: files of an exporter that has nothing to send, sends no more, or is gone, are
+ * completed. One task at a time, and none while the exporter has another.
+ */
+export class TendKeeper {
+  readonly #options: TendKeeperOptions;
+  readonly #known = new WeakMap<Exporter, Tending>();
+  /** Places of exporters that are gone: who comes there anew waits. */
+  readonly #ending = new Map<string, Promise<void>>();
+  #tail: Promise<unknown> = Promise.resolve();
+
+  constructor(options: TendKeeperOptions) {
+    this.#options = options;
+  }
+
+  /** Ends what exporters left of which the stream has none any more, or none that writes files: the process before did not. */
+  adopt({ streamId, directory, name }: ExportedStream, exporters: readonly Exporter[]): Promise<void> {
+    const own = exporters.filter(writesFiles).map(({ settings }) => settings.exporterId);
+    const left = this.#notedIn(directory, name).filter((exporterId) => !own.includes(exporterId));
+    const ended = Promise.all(
+      left.map((exporterId) => this.#end({ streamDirectory: directory, exporterId }, name)),
+    ).then(() => undefined);
+    this.#options.running.add(streamId, ended);
+    return ended;
+  }
+
+  /** Of exporters that were removed. `released` settles when nothing is in flight for them. Resolves when all is ended. */
+  async removed(exporters: readonly Exporter[], released: Promise<void>): Promise<void> {
+    await released;
+    const local = exporters.filter(writesFiles);
+    await Promise.all(local.map(({ place, stream }) => this.#end(place, stream.name)));
+  }
+
+  /** A batch has ended; `result` is undefined where it was lost with its thread. */
+  note(exporter: Exporter, result: BatchResult | undefined): void {
+    if (!writesFiles(exporter)) return;
+    const tending = this.#tendingOf(exporter);
+    if (result === undefined || isOver(exporter)) tending.dueMs = this.#nowMs();
+    else if (result.tendInMs !== undefined) tending.dueMs = this.#nowMs() + result.tendInMs;
+  }
+
+  /** Starts what is due; asked before anything else starts, so that who waits for the end of another does. @returns when the next will be; Infinity if only an event can change that. */
+  look(exporters: Iterable<Exporter>): number {
+    const nowMs = this.#nowMs();
+    let wakeAtMs = Infinity;
+    for (const exporter of exporters) {
+      if (!writesFiles(exporter)) continue;
+      const tending = this.#tendingOf(exporter);
+      if (tending.settings !== exporter.settings) {
+        // It may be disabled now, or write elsewhere.
+        tending.settings = exporter.settings;
+        tending.dueMs = nowMs;
+      }
+      if (exporter.isBusy) continue;
+      if (tending.dueMs > nowMs) wakeAtMs = Math.min(wakeAtMs, tending.dueMs);
+      else this.#tend(exporter, tending);
+    }
+    return wakeAtMs;
+  }
+
+  #tendingOf(exporter: Exporter): Tending {
+    let tending = this.#known.get(exporter);
+    if (tending === undefined) {
+      // What the process before left is looked at at once.
+      const dueMs = this.#hasNotes(exporter) ? this.#nowMs() : Infinity;
+      tending = { settings: exporter.settings, dueMs, error: "" };
+      this.#known.set(exporter, tending);
+      const ending = this.#ending.get(cursorPath(exporter.place));
+      if (ending !== undefined) this.#hold(exporter, ending);
+    }
+    return tending;
+  }
+
+  #tend(exporter: Exporter, tending: Tending): void {
+    const { place, settings, stream } = exporter;
+    tending.dueMs = Infinity;
+    const isLast = settings.disabled || isOver(exporter);
+    const task = { kind: "tend", ...place, destination: settings.destination, isLast } as const;
+    const ended = this.#queue(task).then(({ error, dueInMs }) => {
+      if (error !== "" && error !== tending.error) this.#warn(stream.name, settings.identifier, error);
+      tending.error = error;
+      const inMs = error === "" ? (dueInMs ?? Infinity) : EXPORT_TEND_RETRY_MS;
+      tending.dueMs = this.#nowMs() + inMs;
+    });
+    this.#options.running.add(stream.streamId, ended);
+    this.#hold(exporter, ended);
+  }
+
+  /** Nothing starts for the exporter until `work` has settled. */
+  #hold(exporter: Exporter, work: Promise<void>): void {
+    exporter.isHeld = true;
+    void work.then(() => {
+      exporter.isHeld = false;
+      this.#options.onDone();
+    });
+  }
+
+  #end(place: CursorPlace, streamName: string): Promise<void> {
+    const key = cursorPath(place);
+    const ended = this.#queue({ kind: "tend", ...place, destination: undefined, isLast: true }).then(
+      ({ error }) => {
+        if (error !== "") this.#warn(streamName, undefined, error);
+        if (this.#ending.get(key) === ended) this.#ending.delete(key);
+      },
+    );
+    this.#ending.set(key, ended);
+    return ended;
+  }
+
+  #queue(task: TendTask): Promise<TendResult> {
+    const result = this.#tail.then(() => this.#run(task));
+    this.#tail = result;
+    return result;
+  }
+
+  async #run(task: TendTask): Promise<TendResult> {
+    try {
+      const result = await this.#options.pool.run(task);
+      assert(result.kind === "tended", "a tend task has its own result");
+      return result;
+    } catch (thrown) {
+      return { kind: "tended", error: asMillraceError(thrown).message };
+    }
+  }
+
+  #hasNotes({ place, stream, settings }: Exporter): boolean {
+    try {
+      return readPartNotes(this.#options.storage, place).length > 0;
+    } catch (error) {
+      this.#warn(stream.name, settings.identifier, textOf(error));
+      return true;
+    }
+  }
+
+  #notedIn(streamDirectory: string, streamName: string): string[] {
+    try {
+      return notedExporterIds(this.#options.storage, streamDirectory);
+    } catch (error) {
+      this.#warn(streamName, undefined, textOf(error));
+      return [];
+    }
+  }
+
+  #warn(stream: string, exporter: string | undefined, error: string): void {
+    const reason = `a file that grows cannot be completed: ${error}`;
+    this.#options.logger.warn(EventName.ExportFailed, { stream, ...(exporter && { exporter }), reason });
+  }
+
+  #nowMs(): number {
+    return this.#options.clock.monotonicMs();
+  }
+}
+
+function writesFiles({ settings }: Exporter): boolean {
+  return settings.destination.kind === "file";
+}
+
+/** A redrive has sent all that it was asked for. */
+function isOver({ settings, pendingMessages }: Exporter): boolean {
+  return settings.isRedrive === true && pendingMessages === 0;
+}
