@@ -276,6 +276,7 @@ export class Subscription implements AsyncIterableIterator<ReceivedMessage>, Sub
     if (!this.#failure) {
       this.#frames = [];
       this.#messages = [];
+      this.#messageIndex = 0;
     }
     this.#wakeReader();
   }

@@ -193,6 +193,16 @@ describe("Subscription", () => {
     );
   });
 
+  it("gives nothing more once it is closed in the middle of a frame", async () => {
+    const { store, subscribe } = await open();
+    store(10);
+    const subscription = await subscribe();
+    assert.deepEqual(await take(subscription, 3), numbered(0, 3));
+    subscription.close();
+    assert.deepEqual(await subscription.next(), { done: true, value: undefined });
+    assert.equal(await subscription.nextBatch(), undefined);
+  });
+
   it("refuses options out of range and streams that are not there", async () => {
     const { client, subscribe } = await open();
     await assert.rejects(subscribe({ from: -1 }), /from is -1, must be an integer from 0/);
