@@ -1,12 +1,15 @@
-// The long forms of the tests of the store, one after the other: `npm run soak [-- --minutes N] [--seed N] [--only text]`. With
-// --minutes the phases take turns in short rounds, each under a seed of its own, and no round begins after so many minutes.
+// `npm run soak [-- --minutes N]`: an engine under everything at once for an hour, or so many minutes.
+// `npm run soak -- --phases [--minutes N] [--seed N] [--only text]`: the long forms of tests, one after the other; with
+// --minutes they take turns in short rounds, each under a seed of its own, and no round begins after so many minutes.
+// --only stands for --phases too.
 import { spawn } from "node:child_process";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { type SoakForm, type SoakPhase, soakPhases } from "./soak-phases.ts";
+import { endurance, type SoakForm, type SoakPhase, soakPhases } from "./soak-phases.ts";
 
 const dist = path.join(import.meta.dirname, "..", "..");
 const SEED_MAX = 1_000_000;
+const ENDURANCE_MINUTES_DEFAULT = 60;
 const FAILURE_LINES = 60;
 
 interface Outcome {
@@ -78,20 +81,27 @@ function commandOf(phase: SoakPhase, form: SoakForm, seed: number): string {
 }
 
 const { values } = parseArgs({
-  options: { minutes: { type: "string" }, seed: { type: "string" }, only: { type: "string" } },
+  options: {
+    minutes: { type: "string" },
+    seed: { type: "string" },
+    only: { type: "string" },
+    phases: { type: "boolean", default: false },
+  },
 });
 const minutes = values.minutes === undefined ? undefined : Number(values.minutes);
 if (minutes !== undefined && !(minutes > 0)) throw new Error("--minutes wants a number above 0");
 const firstSeed = Number(values.seed ?? Math.floor(Math.random() * SEED_MAX));
 const { only = "" } = values;
-const phases = soakPhases.filter(({ name }) => name.includes(only));
+const isEndurance = !values.phases && values.only === undefined;
+const phases = isEndurance
+  ? [endurance((minutes ?? ENDURANCE_MINUTES_DEFAULT) * 60)]
+  : soakPhases.filter(({ name }) => name.includes(only));
 if (phases.length === 0) throw new Error(`no phase has "${only}" in its name`);
-const form: SoakForm = minutes === undefined ? "full" : "round";
-const deadlineMs = performance.now() + (minutes ?? Infinity) * 60_000;
+const form: SoakForm = isEndurance || minutes === undefined ? "full" : "round";
+const deadlineMs = form === "full" ? Infinity : performance.now() + minutes! * 60_000;
 
-console.log(
-  `soak: ${phases.length} phases, seed ${firstSeed}, ${minutes === undefined ? "each once in full" : `rounds for ${minutes} minutes`}`,
-);
+const how = form === "full" ? "each once in full" : `rounds for ${minutes} minutes`;
+console.log(`soak: ${phases.map(({ name }) => name).join(", ")}; seed ${firstSeed}, ${how}`);
 const totals = new Map<SoakPhase, Total>();
 let seed = firstSeed;
 let isOver = false;

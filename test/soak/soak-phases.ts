@@ -23,6 +23,17 @@ function longTests(name: string, files: readonly string[]): SoakPhase {
   );
 }
 
+const ENDURANCE_ROUND_SECONDS = 60;
+
+/** One engine under everything at once, for so long: its memory and its descriptors stay what they are. */
+export function endurance(seconds: number): SoakPhase {
+  const env = (form: SoakForm): Record<string, string> => ({
+    ENDURANCE_SECONDS: String(form === "full" ? seconds : ENDURANCE_ROUND_SECONDS),
+  });
+  return tests("endurance", ["soak/endurance"], env);
+}
+
+/** The long forms of tests. */
 export const soakPhases: readonly SoakPhase[] = [
   {
     name: "crash states of the log",
