@@ -42,6 +42,7 @@ async function provoke(t: TestContext): Promise<{ shown: string[]; secrets: stri
       () => undefined,
     );
   }
+  t.after(() => client.close());
   for (const work of [client.appendMessage("mic", Buffer.from(CANARY)), client.describeStream("mic")]) {
     shown.push(await work.then(() => assert.fail("it was accepted"), inspectError));
   }

@@ -72,9 +72,7 @@ describe("secrets", () => {
       else await after(10);
     }
     assert.equal(target.requests[0]!.headers.authorization, `Bearer ${CANARY}-token`);
-    const authorization = `Bearer ${engine.token ?? ""}`;
-    const metrics = await fetch(`http://127.0.0.1:${engine.port}/metrics`, { headers: { authorization } });
-    shown.push(await metrics.text());
+    shown.push(await engine.metrics());
     const { stdout, stderr } = await engine.stop();
     assert.match(stderr, /"event":"export\.failed"/);
     for (const text of [...shown, stdout, stderr]) assert.doesNotMatch(text, new RegExp(CANARY));

@@ -50,6 +50,7 @@ async function provoke(
   const { port, token } = engine;
   const shown: string[] = [];
   const client = await MillraceClient.connect({ url: `ws://127.0.0.1:${port}`, token: token! });
+  t.after(() => client.close());
   const kinesis = [{ identifier: "cloud", kinesisStreamName: "k", batchSize: 1 }];
   const strategyOnFull = StrategyOnFull.RejectNewData;
   await client.createMessageStream({

@@ -40,6 +40,7 @@ describe("memory that was handed out uncleared", () => {
     });
     const { port, token } = engine;
     const client = await MillraceClient.connect({ url: `ws://127.0.0.1:${port}`, token: token! });
+    t.after(() => client.close());
     const streams = [
       { name: "flushed", flushOnWrite: true },
       { name: "plain", flushOnWrite: false },

@@ -142,6 +142,7 @@ test("a client and the commands go by the Unix socket, with the owner's token", 
   const { token } = engine;
   assert.ok(token !== undefined);
   const client = await MillraceClient.connect({ url, token });
+  t.after(() => client.close());
   assert.equal(await client.appendMessage("s", Buffer.from("a")), 0);
   client.close();
   await assert.rejects(MillraceClient.connect({ url }), /a token is needed/);
@@ -168,6 +169,7 @@ test(
     const env = { ...open, MILLRACE_UNAUTHENTICATED_NETWORK: "true" };
     const engine = await EngineProcess.start(t, { storeDirectory, env });
     const client = await MillraceClient.connect({ url: `ws://127.0.0.1:${engine.port}` });
+    t.after(() => client.close());
     assert.deepEqual(await client.listStreams(), []);
     client.close();
     const { stderr } = await engine.stop();

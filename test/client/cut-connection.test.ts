@@ -54,6 +54,7 @@ describe("Producer and an engine behind a line that breaks", { timeout: 60_000 +
     let engine = await EngineProcess.start(t, { env, storeDirectory });
     const proxy = await CuttingProxy.start(t, engine.port);
     const direct = await MillraceClient.connect({ url: `ws://127.0.0.1:${engine.port}` });
+    t.after(() => direct.close());
     for (const { name, flushOnWrite } of streams) {
       const definition = { name, flushOnWrite, streamSegmentSize: 256 * 1024 };
       await direct.createMessageStream({ ...definition, strategyOnFull: StrategyOnFull.RejectNewData });
@@ -63,6 +64,10 @@ describe("Producer and an engine behind a line that breaks", { timeout: 60_000 +
     const clients = await Promise.all(
       streams.map(() => MillraceClient.connect({ url: `ws://127.0.0.1:${proxy.port}` })),
     );
+    t.after(() => {
+      isOver = true;
+      for (const client of clients) client.close();
+    });
     const producers = await Promise.all(
       streams.map(({ name, batchBytes, inFlightMax }, index) =>
         clients[index]!.producer(name, { batchBytes, inFlightMax }),

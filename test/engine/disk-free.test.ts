@@ -47,11 +47,8 @@ it("an engine keeps MILLRACE_DISK_FREE_MIN_BYTES free on a real disk that somebo
     );
     const filler = path.join(disk, "filler");
     writeFileSync(filler, Buffer.alloc(freeBytes(disk) - KEPT_BYTES + 4 * MIB));
-    const isShort = async (): Promise<boolean> => {
-      const headers = { authorization: `Bearer ${engine.token!}` };
-      const page = await (await fetch(`http://127.0.0.1:${engine.port}/metrics`, { headers })).text();
-      return page.includes('millrace_stream_disk_short{stream="kept"} 1');
-    };
+    const isShort = async (): Promise<boolean> =>
+      (await engine.metrics()).includes('millrace_stream_disk_short{stream="kept"} 1');
     await until(isShort, "that the metric tells of the disk");
     const text = /is full, the disk has \d+ bytes free, MILLRACE_DISK_FREE_MIN_BYTES keeps 12582912/;
     await assert.rejects(client.appendMessage("kept", payload()), text);

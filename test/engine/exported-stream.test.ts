@@ -91,9 +91,7 @@ async function until(
 
 /** The metrics tell the same, and each account adds up to what was appended. */
 async function metricsAgree(engine: EngineProcess, { ledger }: StreamDescription): Promise<void> {
-  const headers = { Authorization: `Bearer ${engine.token!}` };
-  const response = await fetch(`http://127.0.0.1:${engine.port}/metrics`, { headers });
-  const body = await response.text();
+  const body = await engine.metrics();
   const sumOf = (name: string): number =>
     [...body.matchAll(new RegExp(`^millrace_${name}\\{.*\\} (\\d+)$`, "gm"))].reduce(
       (sum, [, value]) => sum + Number(value),

@@ -70,6 +70,7 @@ test("a client that appends without waiting leaves the others their turn", { tim
   const engine = await EngineProcess.start(t, { env: { MILLRACE_WORKERS: "1" } });
   const url = `ws://127.0.0.1:${engine.port}`;
   const quiet = await MillraceClient.connect({ url, token: engine.token! });
+  t.after(() => quiet.close());
   const strategyOnFull = StrategyOnFull.OverwriteOldestData;
   await quiet.createMessageStream({ name: "flood", strategyOnFull, maxSize: 64 * MIB });
   await quiet.createMessageStream({ name: "quiet", strategyOnFull });
@@ -116,6 +117,7 @@ test("a client that takes no answers is not read on, and gets them all later", {
   const engine = await EngineProcess.start(t);
   const { port, token } = engine;
   const client = await MillraceClient.connect({ url: `ws://127.0.0.1:${port}`, token: token! });
+  t.after(() => client.close());
   await client.createMessageStream({ name: "raw", strategyOnFull: StrategyOnFull.RejectNewData });
   await client.appendMessage("raw", Buffer.alloc(MIB, "x"));
   const before = residentBytes(engine);

@@ -22,9 +22,7 @@ interface Scraped {
 }
 
 async function scrape(engine: EngineProcess): Promise<Scraped> {
-  const authorization = `Bearer ${engine.token ?? ""}`;
-  const response = await fetch(`http://127.0.0.1:${engine.port}/metrics`, { headers: { authorization } });
-  const text = await response.text();
+  const text = await engine.metrics();
   const value = (name: string, given: string): number => {
     const line = text.split("\n").find((one) => one.startsWith(`millrace_${name}{${given}}`));
     assert.ok(line !== undefined, `no ${name}{${given}} in ${text}`);

@@ -158,11 +158,7 @@ test(
     const inputUrl = uploads.file("a", "x");
     for (const key of ["one", "two"]) await uploads.append({ inputUrl, bucket: "bucket", key });
     assert.equal((await uploads.untilPassed()).exported.messages, 2);
-    const authorization = `Bearer ${uploads.engine.token ?? ""}`;
-    const metrics = await fetch(`http://127.0.0.1:${uploads.engine.port}/metrics`, {
-      headers: { authorization },
-    });
-    assert.match(await metrics.text(), /^millrace_export_notices_dropped_total 4$/m);
+    assert.match(await uploads.engine.metrics(), /^millrace_export_notices_dropped_total 4$/m);
   },
 );
 

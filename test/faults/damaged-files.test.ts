@@ -135,7 +135,7 @@ for (let round = 0; round < rounds; round++) {
       damageAll(streams);
       const second = await EngineProcess.start(t, { env, storeDirectory });
       await readAll(second);
-      metricsText = await metricsOf(second);
+      metricsText = await second.metrics();
       await appendToAll(second);
       fencedText = (await second.stop()).stderr;
       for (const { damage, files, cost } of cases.values()) {
@@ -249,12 +249,6 @@ function damageLines(stderr: string, name: string): Record<string, unknown>[] {
     const fields = JSON.parse(line) as Record<string, unknown>;
     return fields["stream"] === name ? [fields] : [];
   });
-}
-
-async function metricsOf({ port, token }: EngineProcess): Promise<string> {
-  const authorization = `Bearer ${token ?? ""}`;
-  const response = await fetch(`http://127.0.0.1:${port}/metrics`, { headers: { authorization } });
-  return response.text();
 }
 
 /** The stream's name, from the payload of its first message, wherever its definition may be. */

@@ -27,11 +27,6 @@ function limit(engine: EngineProcess, what: "nofile" | "fsize", value: number | 
   execFileSync("prlimit", ["--pid", pid, `--${what}=${value}:`]);
 }
 
-async function metricsOf({ port, token }: EngineProcess): Promise<string> {
-  const headers = { authorization: `Bearer ${token!}` };
-  return (await fetch(`http://127.0.0.1:${port}/metrics`, { headers })).text();
-}
-
 describe("an engine that meets a limit of its process", options, () => {
   it("reads nothing wrong and passes nothing over while it can open no more files", async (t) => {
     if (!requireProgram(t, "prlimit", "take descriptors from a process that runs")) return;
@@ -96,7 +91,7 @@ describe("an engine that meets a limit of its process", options, () => {
       const max = open + DESCRIPTORS_RESERVED + 10;
       limit(engine, "nofile", max);
       // Only with a connection does it count again, and not with each.
-      while (!(await metricsOf(engine)).includes(`millrace_descriptors_max ${max}\n`)) {
+      while (!(await engine.metrics()).includes(`millrace_descriptors_max ${max}\n`)) {
         const socket = connect(port, "127.0.0.1");
         await once(socket, "connect");
         socket.destroy();
@@ -125,7 +120,7 @@ describe("an engine that meets a limit of its process", options, () => {
       limit(engine, "nofile", FILES);
       for (const socket of sockets) socket.destroy();
     });
-    const text = await metricsOf(engine);
+    const text = await engine.metrics();
     assert.match(text, /^millrace_connections_refused_total\{reason="descriptors"\} \d+$/m);
     const { stderr } = await engine.stop();
     assert.match(stderr, /"port.full".*the last 32 descriptors are kept for the store/);

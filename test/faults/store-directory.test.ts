@@ -53,11 +53,6 @@ async function degraded({ port }: EngineProcess): Promise<string[]> {
   return ((await response.json()) as { degraded: string[] }).degraded;
 }
 
-async function metricsOf({ port, token }: EngineProcess): Promise<string> {
-  const headers = { authorization: `Bearer ${token!}` };
-  return (await fetch(`http://127.0.0.1:${port}/metrics`, { headers })).text();
-}
-
 describe("a store", options, () => {
   it("has one engine: a second one ends with the reason, and the first goes on", async (t) => {
     const run = new FaultRun(t, { seed: testSeed });
@@ -135,7 +130,7 @@ describe("a store", options, () => {
       assert.match(lastFault, new RegExp(`are not where they were: "${lost}/.*" is gone`));
       assert.equal((await client.describeStream("plain")).state, "ok");
     });
-    assert.match(await metricsOf(engine), /^millrace_stream_state\{stream="flushed",state="fenced"\} 1$/m);
+    assert.match(await engine.metrics(), /^millrace_stream_state\{stream="flushed",state="fenced"\} 1$/m);
     const { stderr } = await engine.stop();
     assert.match(stderr, /"stream.fenced".*"flushed"/);
     const next = await run.start();

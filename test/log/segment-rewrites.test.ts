@@ -25,12 +25,13 @@ import {
   addBatch,
   blockOf,
   logOptions,
+  newStorage,
   readAll,
   rewriteAll,
   smallPolicy,
   STREAM_DIRECTORY,
 } from "../support/log-fixture.ts";
-import { SimStorage } from "../support/sim-storage.ts";
+import type { SimStorage } from "../support/sim-storage.ts";
 
 const BLOCK_BYTES = 16_384;
 const policy: LogPolicy = { ...smallPolicy, flushOnWrite: false, segmentSize: 40_000, commitAlignBytes: 512 };
@@ -43,12 +44,6 @@ const trickling: LogPolicy = {
   commitAlignBytes: 4096,
   wasteBytesMax: 60_000,
 };
-
-function newStorage(): SimStorage {
-  const storage = new SimStorage();
-  storage.makeDirectory("/store");
-  return storage;
-}
 
 function open(storage: SimStorage, overrides: Parameters<typeof logOptions>[1] = {}): StreamLog {
   const options = logOptions(storage, { policy, rewriteBlockBytes: BLOCK_BYTES, ...overrides });

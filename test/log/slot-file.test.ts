@@ -5,17 +5,12 @@ import { crc32 } from "node:zlib";
 import { SlotFile } from "../../src/log/slot-file.ts";
 import type { Storage } from "../../src/log/storage.ts";
 import { SeededRandom } from "../support/deterministic.ts";
-import { crashStates, type Fault, SimStorage } from "../support/sim-storage.ts";
+import type { SimStorage } from "../support/sim-storage.ts";
+import { crashStates } from "../support/sim-storage.ts";
+import { newStorage } from "../support/log-fixture.ts";
 
 const PATH = "/store/file";
 const CONTENT_BYTES_MAX = 5000;
-
-function newStorage(faults: Record<string, Fault> = {}): SimStorage {
-  const storage = new SimStorage({ faults: new Map(Object.entries(faults)) });
-  storage.makeDirectory("/store");
-  storage.syncDirectory("/");
-  return storage;
-}
 
 function open(storage: SimStorage, syncedSlot?: 0 | 1): SlotFile {
   return new SlotFile(storage, { path: PATH, contentBytesMax: CONTENT_BYTES_MAX, syncedSlot });

@@ -7,17 +7,17 @@ import { SharedMemoryStorage } from "../../src/log/shared-memory-storage.ts";
 import type { Storage } from "../../src/log/storage.ts";
 import { StreamLog } from "../../src/log/stream-log.ts";
 import { KeptMemory } from "../support/kept-memory.ts";
-import { blockOf, logOptions, readAll, smallPolicy, STREAM_DIRECTORY } from "../support/log-fixture.ts";
+import {
+  blockOf,
+  logOptions,
+  newStorage,
+  readAll,
+  smallPolicy,
+  STREAM_DIRECTORY,
+} from "../support/log-fixture.ts";
 import { patchStorage } from "../support/patch-storage.ts";
-import { crashStates, SimStorage } from "../support/sim-storage.ts";
+import { crashStates } from "../support/sim-storage.ts";
 import { systemError } from "../support/system-error.ts";
-
-function newStorage(): SimStorage {
-  const storage = new SimStorage();
-  storage.makeDirectory("/store");
-  storage.syncDirectory("/");
-  return storage;
-}
 
 const crash = { random: () => 0.5, randomSubsets: 2, garbleBytes: 4096 };
 

@@ -16,11 +16,14 @@ import {
   blockOf,
   costOf,
   logOptions,
+  newStorage,
+  segmentNames,
   smallPolicy,
   STREAM_DIRECTORY,
 } from "../support/log-fixture.ts";
 import { patchStorage } from "../support/patch-storage.ts";
-import { type Fault, SimStorage } from "../support/sim-storage.ts";
+import type { SimStorage } from "../support/sim-storage.ts";
+import { type Fault } from "../support/sim-storage.ts";
 import { systemError } from "../support/system-error.ts";
 
 const FILE = producersPath(STREAM_DIRECTORY);
@@ -31,13 +34,6 @@ const overwriting = {
   segmentSize: 3000,
   strategyOnFull: StrategyOnFull.OverwriteOldestData,
 };
-
-function newStorage(faults: Record<string, Fault> = {}): SimStorage {
-  const storage = new SimStorage({ faults: new Map(Object.entries(faults)) });
-  storage.makeDirectory("/store");
-  storage.syncDirectory("/");
-  return storage;
-}
 
 function create(storage: Storage, options: Partial<StreamLogOptions> = {}): StreamLog {
   return StreamLog.create(logOptions(storage, options));
@@ -62,11 +58,6 @@ function append(log: StreamLog, id: number, sequence: number): number {
   addBatch(builder, [payload(id, sequence), "second"], { producer: { id, sequence } });
   log.admit(costOf(builder));
   return log.append(builder);
-}
-
-function segmentNames(storage: SimStorage): string[] {
-  const names = storage.list(STREAM_DIRECTORY).map(({ name }) => name);
-  return names.filter((name) => name.endsWith(".lz4")).sort();
 }
 
 function hasFile(storage: SimStorage): boolean {

@@ -11,18 +11,13 @@ import {
   blockOf,
   costOf,
   logOptions,
+  newStorage,
   readAll,
   smallPolicy,
   STREAM_DIRECTORY,
 } from "../support/log-fixture.ts";
 import { BlockBuilder } from "../../src/log/block-builder.ts";
 import { type Fault, SimStorage } from "../support/sim-storage.ts";
-
-function newStorage(faults: Record<string, Fault> = {}): SimStorage {
-  const storage = new SimStorage({ faults: new Map(Object.entries(faults)) });
-  storage.makeDirectory("/store");
-  return storage;
-}
 
 function message(number: number): string {
   return `message ${number} ${"abcdefghij".repeat(10 + (number % 40))}`;

@@ -7,7 +7,15 @@ import type { Storage } from "../../src/log/storage.ts";
 import { StreamLog } from "../../src/log/stream-log.ts";
 import { type StreamContents, verifySegments } from "../../src/log/stream-verifier.ts";
 import { SeededRandom } from "../support/deterministic.ts";
-import { blockOf, costOf, logOptions, readAll, STREAM_DIRECTORY, STREAM_ID } from "../support/log-fixture.ts";
+import {
+  blockOf,
+  costOf,
+  logOptions,
+  readAll,
+  segmentNames,
+  STREAM_DIRECTORY,
+  STREAM_ID,
+} from "../support/log-fixture.ts";
 import { crashStates, SimStorage } from "../support/sim-storage.ts";
 
 /** What a start finds of a segment that was being made and does not mend. */
@@ -42,11 +50,6 @@ function makeStream(): SimStorage {
     storage.completeSyncs();
   }
   return storage;
-}
-
-function segmentsOf(storage: SimStorage): string[] {
-  const names = storage.list(STREAM_DIRECTORY).map(({ name }) => name);
-  return names.filter((name) => parseSegmentName(name) !== undefined).sort();
 }
 
 interface Verdict {
@@ -117,7 +120,7 @@ describe("verifySegments", () => {
     const before = [storage.operations.length, storage.openFiles];
     const { contents, findings, progress } = verify(storage);
     assert.deepEqual(findings, []);
-    const names = segmentsOf(storage);
+    const names = segmentNames(storage);
     const storedBytes = names.reduce((sum, name) => sum + sizeOf(storage, name), 0);
     assert.equal(progress, storedBytes);
     let payloadBytes = 0;
@@ -138,7 +141,7 @@ describe("verifySegments", () => {
 
   it("names the place of any flipped bit, with the messages that an engine then misses", () => {
     const sound = makeStream();
-    const names = segmentsOf(sound);
+    const names = segmentNames(sound);
     const random = new SeededRandom(5);
     for (let round = 0; round < 80; round++) {
       const storage = sound.copy();
@@ -207,7 +210,7 @@ describe("verifySegments", () => {
 
   it("says which messages a cut segment and a missing one cost", () => {
     const cut = makeStream();
-    const [, second, third] = segmentsOf(cut);
+    const [, second, third] = segmentNames(cut);
     const end = parseSegmentName(third!)!.baseSequence;
     truncate(cut, second!, 5000);
     const { findings } = verify(cut);
@@ -231,7 +234,7 @@ describe("verifySegments", () => {
 
   it("tells a segment that was renamed, one of another stream, and one without a header apart", () => {
     const storage = makeStream();
-    const [first, second] = segmentsOf(storage);
+    const [first, second] = segmentNames(storage);
     const renamed = "00000000000000000001-0000.lz4";
     storage.rename(`${STREAM_DIRECTORY}/${first!}`, `${STREAM_DIRECTORY}/${renamed}`);
     storage.flip(`${STREAM_DIRECTORY}/${second!}`, 100);
@@ -260,7 +263,7 @@ describe("verifySegments", () => {
 
   it("passes over what an engine has deleted since the files were listed", () => {
     const storage = makeStream();
-    const [first, second] = segmentsOf(storage);
+    const [first, second] = segmentNames(storage);
     // As if retention had come between the look at the headers and the reading.
     let opens = 0;
     const moving: Storage = {

@@ -6,12 +6,7 @@ import { BlockEncoder } from "../../src/log/block-encoder.ts";
 import { BlockKind } from "../../src/log/block-layout.ts";
 import type { LogPolicy } from "../../src/log/log-policy.ts";
 import { recoverLog } from "../../src/log/recovered-log.ts";
-import {
-  formatSegmentName,
-  parseSegmentName,
-  SEGMENT_HEADER_BYTES,
-  type SegmentHeader,
-} from "../../src/log/segment-layout.ts";
+import { formatSegmentName, SEGMENT_HEADER_BYTES, type SegmentHeader } from "../../src/log/segment-layout.ts";
 import { SegmentWriter } from "../../src/log/segment-writer.ts";
 import type { Storage } from "../../src/log/storage.ts";
 import { StreamLog } from "../../src/log/stream-log.ts";
@@ -20,6 +15,7 @@ import {
   blockOf,
   logOptions,
   readAll,
+  segmentNames,
   smallPolicy,
   startTime,
   STREAM_DIRECTORY,
@@ -63,14 +59,6 @@ function expectMessages(log: StreamLog, count: number): void {
   assert.deepEqual(gaps, []);
   for (let sequence = 0; sequence < count; sequence++)
     assert.equal(messages.get(sequence), message(sequence));
-}
-
-function segmentNames(storage: SimStorage): string[] {
-  return storage
-    .list(STREAM_DIRECTORY)
-    .map(({ name }) => name)
-    .filter((name) => parseSegmentName(name) !== undefined)
-    .sort();
 }
 
 function killed(storage: SimStorage): SimStorage {

@@ -50,6 +50,7 @@ describe("loadNativeBindings", () => {
     const source = new URL(`data:text/javascript,${encodeURIComponent(code)}`);
     for (let round = 0; round < 3; round++) {
       const worker = new Worker(source, { workerData: { loader: loader.href, file } });
+      t.after(() => worker.terminate());
       const answer = await new Promise((resolve, reject) => {
         worker.once("error", reject);
         worker.once("message", resolve);

@@ -231,6 +231,7 @@ test(
     idle.write(HANDSHAKE);
     await idle.takeConnectResponse();
     const webSocket = new WebSocket(`ws://127.0.0.1:${port.port}/v1/ws`, "millrace.v1");
+    t.after(() => webSocket.terminate());
     await once(webSocket, "open");
     const silent = new RawClient(t, port.port);
     await once(silent.socket, "connect");

@@ -227,6 +227,7 @@ test("port and Unix socket share the number of connections", { timeout }, async 
   const first = connect(file);
   assert.equal(await connectStatus(t, first, EXAMPLE_TOKEN), StatusCode.Success);
   const second = connect({ port: port.port, host: "127.0.0.1" });
+  t.after(() => second.destroy());
   second.on("error", () => undefined).resume();
   await once(second, "close");
   assert.equal(port.counters.refusals("connections-max"), 1);

@@ -41,8 +41,7 @@ describe("the installed package", () => {
     assert.match((await engine.run(["append", "raw"], "a\nb\n")).stdout, /^appended 2 messages/);
     assert.equal((await engine.run(["read", "raw"])).stdout, "a\nb\n");
     // With the native addon, where it was built before the package was.
-    const headers = { Authorization: `Bearer ${engine.token ?? ""}` };
-    const metrics = await (await fetch(`http://127.0.0.1:${engine.port}/metrics`, { headers })).text();
+    const metrics = await engine.metrics();
     const isBuilt = existsSync(bindingsPath());
     assert.match(metrics, new RegExp(`^millrace_native_bindings ${isBuilt ? 1 : 0}$`, "m"));
     assert.equal((await engine.stop()).code, 0);

@@ -20,6 +20,11 @@ test("npm start is serve, and SIGTERM to npm stops the engine", { timeout: 60_00
       STREAM_MANAGER_SERVER_PORT: "0",
     },
     stdio: ["ignore", "pipe", "inherit"],
+    // A group of its own, so that an engine that SIGTERM did not stop goes with it.
+    detached: true,
+  });
+  t.after(() => {
+    if (npm.exitCode === null) process.kill(-npm.pid!, "SIGKILL");
   });
   const exited = once(npm, "exit");
   const [line] = (await once(npm.stdout.setEncoding("utf8"), "data")) as [string];

@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -70,6 +71,14 @@ export class EngineProcess {
     // Once: the medium may fail later, as a test wants it to.
     this.#token ??= readToken(path.join(this.storeDirectory, "store"));
     return this.#token;
+  }
+
+  /** What the engine's metrics page says, as its owner sees it. */
+  async metrics(): Promise<string> {
+    const headers = { authorization: `Bearer ${this.token ?? ""}` };
+    const response = await fetch(`http://127.0.0.1:${this.port}/metrics`, { headers });
+    assert.equal(response.status, 200);
+    return response.text();
   }
 
   /** Variables under which a command finds this engine and its token. */

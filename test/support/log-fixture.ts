@@ -2,13 +2,14 @@ import { MESSAGE_OVERHEAD_BYTES } from "../../src/core/limits.ts";
 import { StrategyOnFull } from "../../src/core/stream-definition.ts";
 import { BlockBuilder } from "../../src/log/block-builder.ts";
 import type { LogSlice } from "../../src/log/decoded-block.ts";
+import { parseSegmentName } from "../../src/log/segment-layout.ts";
 import type { Storage } from "../../src/log/storage.ts";
 import type { LogPolicy } from "../../src/log/log-policy.ts";
 import type { TimeMark } from "../../src/log/stream-clock.ts";
 import type { StreamLog } from "../../src/log/stream-log.ts";
 import type { StreamLogOptions } from "../../src/log/stream-log-options.ts";
 import { ManualClock, SeededRandom } from "./deterministic.ts";
-import type { SimStorage } from "./sim-storage.ts";
+import { type Fault, SimStorage } from "./sim-storage.ts";
 
 export const STREAM_ID = "5eed".repeat(8);
 export const STREAM_DIRECTORY = "/store/stream";
@@ -31,6 +32,20 @@ export const startTime: TimeMark = {
   isAgeProven: true,
   isStampProven: true,
 };
+
+/** With the directory that streams are made in. */
+export function newStorage(faults: Readonly<Record<string, Fault>> = {}): SimStorage {
+  const storage = new SimStorage({ faults: new Map(Object.entries(faults)) });
+  storage.makeDirectory("/store");
+  storage.syncDirectory("/");
+  return storage;
+}
+
+/** Those of the stream, in the order of their places; without what is being made. */
+export function segmentNames(storage: Storage): string[] {
+  const names = storage.list(STREAM_DIRECTORY).map(({ name }) => name);
+  return names.filter((name) => parseSegmentName(name) !== undefined).sort();
+}
 
 export function logOptions(
   storage: Storage,
