@@ -63,17 +63,37 @@ const kinds: readonly (FigureKind & { readonly matches: RegExp })[] = [
     isDetail: true,
   },
   {
+    matches: /^p\d+_ns$/,
+    better: "lower",
+    words: speed,
+    meaning: "time of one operation that so many percent of the runs did not exceed; median of the rounds",
+  },
+  {
+    matches: /^export_backlog_messages$/,
+    better: "lower",
+    words: cost,
+    meaning: "messages that the exporter still had to send when the last one was appended",
+  },
+  {
+    matches: /^endpoint_cpu_s$/,
+    better: "lower",
+    words: cost,
+    meaning: "CPU-seconds of the process that stands for the destination",
+    isDetail: true,
+  },
+  {
     matches: /_(p99_99|max)_[mun]s$/,
     better: "lower",
     words: speed,
-    meaning: "far end of the tail of the time from request to answer; few waits decide it, so it is noisy",
+    meaning: "far end of the tail of the same time; few waits decide it, so it is noisy",
     isDetail: true,
   },
   {
     matches: /(^|_)p\d+(_\d+)?_[mun]s$/,
     better: "lower",
     words: speed,
-    meaning: "time from request to answer that so many percent of all did not exceed (p99_9: 99.9 %)",
+    meaning:
+      "time that so many percent of all did not exceed (p99_9: 99.9 %), from sending to the answer (ack, append) or to the arrival (push)",
   },
   {
     matches: /_share$/,

@@ -1,9 +1,12 @@
 import { Bench as Tinybench } from "tinybench";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
-import { roundTo } from "../statistics.ts";
+import { median, roundTo } from "../statistics.ts";
 
 const NS_PER_MS = 1e6;
 const WARM_UP_MS_MAX = 250;
+/** Of one case after another: enough of them to see how far they are apart. */
+const ROUNDS = 7;
+const DIGITS = 4;
 const MIB = 1024 * 1024;
 
 /** One case: `run` does `operationCount` operations, since a clock read costs as much as many of them do. */
@@ -48,24 +51,41 @@ async function measure(
   // The same work gives the same number on every machine and after every change that should change nothing.
   const checksum = await run();
   let last = checksum;
-  const bench = new Tinybench({ time: timeMs, iterations: 1, warmupTime: Math.min(timeMs, WARM_UP_MS_MAX) });
-  bench.add(name, async () => {
+  const runOnce = async (): Promise<void> => {
     last = await run();
-  });
+  };
+  const nsPerOperation = (ms: number): number => (ms * NS_PER_MS) / operationCount;
+  const rounds = { operations_per_s: [] as number[], p50_ns: [] as number[], p99_ns: [] as number[] };
+  for (let round = 0; round < ROUNDS; round++) {
+    const warmupTime = round === 0 ? Math.min(timeMs, WARM_UP_MS_MAX) : 0;
+    const { p50, p99 } = await measureRound(name, runOnce, { time: timeMs / ROUNDS, warmupTime });
+    rounds.operations_per_s.push(Math.round(1e9 / nsPerOperation(p50)));
+    rounds.p50_ns.push(roundTo(nsPerOperation(p50), DIGITS));
+    rounds.p99_ns.push(roundTo(nsPerOperation(p99), DIGITS));
+  }
+  if (last !== checksum) throw new Error(`"${name}" gave ${last} after ${checksum}`);
+  const operationsPerS = median(rounds.operations_per_s);
+  const values = {
+    operations_per_s: operationsPerS,
+    mib_per_s: roundTo((bytesPerOperation / MIB) * operationsPerS, DIGITS),
+    p50_ns: median(rounds.p50_ns),
+    p99_ns: median(rounds.p99_ns),
+    checksum,
+  };
+  return { name, values, rounds };
+}
+
+async function measureRound(
+  name: string,
+  run: () => Promise<void>,
+  { time, warmupTime }: { readonly time: number; readonly warmupTime: number },
+): Promise<{ readonly p50: number; readonly p99: number }> {
+  const bench = new Tinybench({ time, iterations: 1, warmup: warmupTime > 0, warmupTime });
+  bench.add(name, run);
   const [task] = await bench.run();
   const result = task?.result;
   if (result?.state !== "completed") {
     throw new Error(`cannot measure "${name}": ${result?.state ?? "no task"}`);
   }
-  if (last !== checksum) throw new Error(`"${name}" gave ${last} after ${checksum}`);
-  const nsPerOperation = (ms: number): number => (ms * NS_PER_MS) / operationCount;
-  const p50Ns = nsPerOperation(result.latency.p50);
-  const values = {
-    operations_per_s: Math.round(1e9 / p50Ns),
-    mib_per_s: roundTo((bytesPerOperation / MIB) * (1e9 / p50Ns), 4),
-    p50_ns: roundTo(p50Ns, 4),
-    p99_ns: roundTo(nsPerOperation(result.latency.p99), 4),
-    checksum,
-  };
-  return { name, values };
+  return result.latency;
 }

@@ -22,11 +22,13 @@ interface Entry {
 /** Everything of one bench: each case of one result stands beside the same of the others. */
 export function benchSection(bench: string, results: readonly PageResult[]): Markup {
   const entries = entriesOf(results);
+  const [only] = results;
+  const title = results.length === 1 && only!.label !== "" ? `${bench}, ${only!.label}` : bench;
   const measured = entries.filter(({ record }) => !isRatios(record));
-  return markup`<h2>${bench}</h2>
-${results.map(({ label, result }) => sweepSection(result.records, label === "" ? "" : `, ${label}`))}
+  return markup`<h2>${title}</h2>
+${results.map(({ label, result }) => sweepSection(result.records, results.length === 1 ? "" : `, ${label}`))}
 ${figuresTable(measured, results.length)}
-${ratiosOf(entries)}
+${ratiosOf(entries, results.length)}
 ${latenciesOf(measured)}
 ${threadsOf(measured)}
 ${roundsOf(measured)}`;
@@ -45,7 +47,7 @@ function entriesOf(results: readonly PageResult[]): Entry[] {
       result.result.records
         .filter((record) => record.name === name)
         .map((record): Entry => {
-          const shownName = result.label === "" ? name : `${result.label}: ${name}`;
+          const shownName = results.length === 1 ? name : `${result.label}: ${name}`;
           return { record, name: shownName, caseIndex, resultIndex, result };
         }),
     ),
@@ -78,13 +80,16 @@ function brokenKey(key: string): Markup {
   return markup`${key.split(/(?<=_)/).map((word) => markup`${word}<wbr>`)}`;
 }
 
-function ratiosOf(entries: readonly Entry[]): Markup | undefined {
+function ratiosOf(entries: readonly Entry[], resultCount: number): Markup | undefined {
   const rows = new Map<string, RatioRow["values"]>();
   for (const { record, resultIndex, result } of entries) {
     for (const [key, value] of Object.entries(record.values)) {
       if (!isRatioKey(key) || typeof value !== "number") continue;
       const name = isRatios(record) && record.sweep === undefined ? key : `${record.name}: ${key}`;
-      rows.set(name, [...(rows.get(name) ?? []), { label: result.label, color: resultIndex, value }]);
+      rows.set(name, [
+        ...(rows.get(name) ?? []),
+        { label: resultCount > 1 ? result.label : "", color: resultIndex, value },
+      ]);
     }
   }
   if (rows.size === 0) return undefined;

@@ -67,10 +67,19 @@ function environmentTable(results: readonly PageResult[]): Markup {
       : undefined;
   const body = rows.map(([name, of]) => {
     const cells = results.map(({ result }) => of(result.environment));
-    const isCommon = new Set(cells).size === 1 || name === "started" || name === "load average before";
+    const isCommon = name === "started" || name === "load average before" || isCommonWithin(results, of);
     return markup`<tr class="${isCommon ? "" : "differs"}"><th>${name}</th>${cells.map((cell) => markup`<td>${cell}</td>`)}</tr>`;
   });
   return markup`<div class="scroll"><table class="environment">${head}<tbody>${body}</tbody></table></div>`;
+}
+
+/** Whether the results of each bench agree: settings of different benches differ anyway. */
+function isCommonWithin(
+  results: readonly PageResult[],
+  of: (environment: BenchEnvironment) => string,
+): boolean {
+  const found = results.map(({ result }) => ({ bench: result.bench, text: of(result.environment) }));
+  return found.every(({ bench, text }) => found.every((one) => one.bench !== bench || one.text === text));
 }
 
 function loadWarnings(results: readonly PageResult[]): Markup | undefined {

@@ -16,7 +16,7 @@ import {
 import { mergedLatencies } from "./case-record.ts";
 import { connectOfficialClient, type OfficialConnection } from "./official-client.ts";
 import type { CostedSlice, RunningCase, ScenarioCase, Slice } from "./slice.ts";
-import { type MeasuredCase, measureInTurns, messageRate, ratioInTurns } from "./turns.ts";
+import { type MeasuredCase, measureInTurns, messageRate, TurnRatios } from "./turns.ts";
 
 const MESSAGE_COUNT = 4096;
 const AT_ONCE = 100;
@@ -57,7 +57,7 @@ async function* runAwaited(options: BenchOptions): AsyncGenerator<BenchRecord> {
   const nodeArgs = profileDirectory === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDirectory}`];
   const engine: EngineOptions = { engineScript, storeRoot, nodeArgs };
   const { messages } = options.createDataSet(MESSAGE_COUNT);
-  const ratios: Record<string, number | null> = {};
+  const ratios = new TurnRatios();
   for (const { label, inFlight, ratio } of groups) {
     const cases = kinds
       .map((kind): ScenarioCase => ({
@@ -71,9 +71,11 @@ async function* runAwaited(options: BenchOptions): AsyncGenerator<BenchRecord> {
       yield awaitedRecord(one);
     }
     const [withAddon, without] = measured;
-    if (withAddon && without) ratios[ratio] = ratioInTurns(withAddon.slices, without.slices, messageRate);
+    ratios.add(ratio, [withAddon?.slices, without?.slices], messageRate);
   }
-  if (Object.keys(ratios).length > 0) yield { name: "ratios", values: { ...withoutValues, ...ratios } };
+  const { values, rounds } = ratios;
+  if (Object.keys(values).length > 0)
+    yield { name: "ratios", values: { ...withoutValues, ...values }, rounds };
 }
 
 async function startCase(

@@ -9,7 +9,7 @@ import { caseRecord } from "./case-record.ts";
 import { engineScript, type EngineOptions } from "./append-case.ts";
 import { startProducerCase } from "./producer-case.ts";
 import type { CostedSlice, ScenarioCase } from "./slice.ts";
-import { type MeasuredCase, measureInTurns, messageRate, ratioInTurns } from "./turns.ts";
+import { type MeasuredCase, measureInTurns, messageRate, TurnRatios } from "./turns.ts";
 
 const KIB = 1024;
 /** Of each data set; the shorter its messages, the more there are. */
@@ -83,14 +83,16 @@ function* compare(
   const plain = measured.get(nameOf(dataSet, kib, "none"));
   const lz4 = measured.get(nameOf(dataSet, kib, "lz4"));
   if (!plain || !lz4) return;
-  const values = {
-    cpu_lz4_vs_plain: ratioInTurns(lz4, plain, cpuPerByte),
-    engine_cpu_lz4_vs_plain: ratioInTurns(lz4, plain, engineCpuPerByte),
-    driver_cpu_lz4_vs_plain: ratioInTurns(lz4, plain, driverCpuPerByte),
-    lz4_vs_plain: ratioInTurns(lz4, plain, messageRate),
-    wire_lz4_vs_plain: ratioInTurns(lz4, plain, wireShare),
+  const ratios = new TurnRatios();
+  const looks = {
+    cpu_lz4_vs_plain: cpuPerByte,
+    engine_cpu_lz4_vs_plain: engineCpuPerByte,
+    driver_cpu_lz4_vs_plain: driverCpuPerByte,
+    lz4_vs_plain: messageRate,
+    wire_lz4_vs_plain: wireShare,
   };
-  yield { name: `${dataSet}, ${kib} KiB, lz4 / plain`, values };
+  for (const [key, of] of Object.entries(looks)) ratios.add(key, [lz4, plain], of);
+  yield { name: `${dataSet}, ${kib} KiB, lz4 / plain`, values: ratios.values, rounds: ratios.rounds };
 }
 
 function cpuPerByte(slice: CostedSlice): number {

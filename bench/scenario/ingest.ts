@@ -14,7 +14,7 @@ import { caseRecord, emptyCaseValues } from "./case-record.ts";
 import { startProducerCase } from "./producer-case.ts";
 import type { CostedSlice, ScenarioCase } from "./slice.ts";
 import type { SendingWay } from "./frame-socket.ts";
-import { measureInTurns, messageRate, ratioInTurns } from "./turns.ts";
+import { measureInTurns, messageRate, TurnRatios } from "./turns.ts";
 import { startEchoCase, startSinkCase } from "./yardstick.ts";
 
 const KIB = 1024;
@@ -150,19 +150,15 @@ async function measureIdle(options: EngineOptions, seconds: number): Promise<Ben
 function compareWithYardsticks(
   measured: ReadonlyMap<string, readonly CostedSlice[]>,
 ): BenchRecord | undefined {
-  const ratio = (name: string, yardstick: string, of: (slice: CostedSlice) => number): number | null => {
-    const slices = measured.get(name);
-    const others = measured.get(yardstick);
-    if (!slices || !others) return null;
-    return ratioInTurns(slices, others, of);
-  };
-  const ratios = {
-    one_message_vs_sink: ratio(names.singles, names.sink, messageRate),
-    one_message_vs_sink_ready_bytes: ratio(names.readySingles, names.readySink, messageRate),
-    named_producer_vs_none: ratio(names.namedBatches, names.batches, messageRate),
-    named_producer_vs_none_one_message: ratio(names.namedSingles, names.readySingles, messageRate),
-    awaited_vs_echo_p50: ratio(names.awaited, names.echo, ({ latencies }) => latencies.percentile(50) ?? NaN),
-  };
-  if (Object.values(ratios).every((value) => value === null)) return undefined;
-  return { name: "ratios", values: { ...emptyCaseValues, ...ratios } };
+  const ratios = new TurnRatios();
+  const add = (key: string, pair: readonly [string, string], of: (slice: CostedSlice) => number): void =>
+    ratios.add(key, [measured.get(pair[0]), measured.get(pair[1])], of);
+  add("one_message_vs_sink", [names.singles, names.sink], messageRate);
+  add("one_message_vs_sink_ready_bytes", [names.readySingles, names.readySink], messageRate);
+  add("named_producer_vs_none", [names.namedBatches, names.batches], messageRate);
+  add("named_producer_vs_none_one_message", [names.namedSingles, names.readySingles], messageRate);
+  add("awaited_vs_echo_p50", [names.awaited, names.echo], ({ latencies }) => latencies.percentile(50) ?? NaN);
+  const { values, rounds } = ratios;
+  if (Object.keys(values).length === 0) return undefined;
+  return { name: "ratios", values: { ...emptyCaseValues, ...values }, rounds };
 }

@@ -16,7 +16,7 @@ import { fillStream } from "./filled-store.ts";
 import { FrameArena } from "./frame-arena.ts";
 import { ReplayThread } from "./replay-thread.ts";
 import type { CostedSlice, Slice } from "./slice.ts";
-import { messageRate, ratioInTurns } from "./turns.ts";
+import { messageRate, TurnRatios } from "./turns.ts";
 
 const KIB = 1024;
 const MESSAGE_COUNT = 32_768;
@@ -142,16 +142,15 @@ function mixedRecords(rounds: Rounds, rssMib: number): BenchRecord[] {
       ...(latencies && { latencies }),
     };
   };
-  const ratios = {
-    ingest_vs_alone: ratioInTurns(rounds.ingestBeside, rounds.ingestAlone, messageRate),
-    replay_vs_alone: ratioInTurns(rounds.replayBeside, rounds.replayAlone, messageRate),
-  };
+  const ratios = new TurnRatios();
+  ratios.add("ingest_vs_alone", [rounds.ingestBeside, rounds.ingestAlone], messageRate);
+  ratios.add("replay_vs_alone", [rounds.replayBeside, rounds.replayAlone], messageRate);
   return [
     record("append 64 KiB batches alone", rounds.ingestAlone),
     record("replay alone", rounds.replayAlone),
     withoutCosts(record("append 64 KiB batches beside a replay", rounds.ingestBeside)),
     withoutCosts(record("replay beside appends", rounds.replayBeside)),
     record("both together", rounds.both),
-    { name: "ratios", values: ratios },
+    { name: "ratios", values: ratios.values, rounds: ratios.rounds },
   ];
 }

@@ -4,6 +4,7 @@ import type { CaseEnd, CostedSlice, ScenarioCase } from "./slice.ts";
 const ROUND_S = 1;
 const ROUNDS_MAX = 7;
 const WARM_UP_S_MAX = 1;
+const RATIO_DIGITS = 3;
 
 /** A case after its last round. */
 export interface MeasuredCase {
@@ -42,7 +43,34 @@ export function ratioInTurns(
   others: readonly CostedSlice[],
   of: (slice: CostedSlice) => number,
 ): number {
-  return roundTo(median(slices.map((slice, round) => of(slice) / of(others[round]!))), 3);
+  return roundTo(median(ratioRounds(slices, others, of)), RATIO_DIGITS);
+}
+
+function ratioRounds(
+  slices: readonly CostedSlice[],
+  others: readonly CostedSlice[],
+  of: (slice: CostedSlice) => number,
+): number[] {
+  return slices.map((slice, round) => of(slice) / of(others[round]!));
+}
+
+/** The ratios of a record, each with its rounds. */
+export class TurnRatios {
+  readonly values: Record<string, number> = {};
+  readonly rounds: Record<string, number[]> = {};
+
+  /** Nothing where a side was not measured. */
+  add(
+    key: string,
+    sides: readonly [slices: readonly CostedSlice[] | undefined, others: readonly CostedSlice[] | undefined],
+    of: (slice: CostedSlice) => number,
+  ): void {
+    const [slices, others] = sides;
+    if (!slices || !others) return;
+    const ratios = ratioRounds(slices, others, of);
+    this.values[key] = roundTo(median(ratios), RATIO_DIGITS);
+    this.rounds[key] = ratios.map((ratio) => roundTo(ratio, RATIO_DIGITS + 1));
+  }
 }
 
 export function messageRate({ messageCount, elapsedS }: CostedSlice): number {

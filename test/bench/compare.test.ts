@@ -168,6 +168,31 @@ describe("bench compare", () => {
     assert.equal(told.differences.length, 2);
   });
 
+  it("finds rounds in results as benches write them", async (t) => {
+    const directory = written(t, {});
+    const paths = ["a.json", "b.json"].map((name) => path.join(directory, name));
+    for (const out of paths) {
+      const args = ["ring", "--case", "200 B", "--seconds", "0.07", "--out", out];
+      const { code, stderr } = await runProgram(t, [runScript, ...args]);
+      assert.equal(code, 0, stderr);
+    }
+    const { code, stdout, stderr } = await runProgram(t, [runScript, "compare", ...paths]);
+    assert.equal(code, 0, stderr);
+    assert.match(
+      stdout,
+      /^ {2}operations_per_s .* \d\.\d{3} to \d\.\d{3} {2}(faster|slower|no difference shown)$/m,
+    );
+  });
+
+  it("stands in the list of what there is, beside the other tools", async (t) => {
+    const { stdout } = await runProgram(t, [runScript, "--help"]);
+    for (const tool of ["compare", "report", "sweep", "profile"]) {
+      assert.match(stdout, new RegExp(`^ {2}${tool} `, "m"));
+      const help = await runProgram(t, [runScript, tool, "--help"]);
+      assert.match(help.stdout, new RegExp(`^Usage: npm run bench -- ${tool} `));
+    }
+  });
+
   it("refuses results of two machines, but for ratios", async (t) => {
     const directory = written(t, {
       "a.json": resultOf(records(slow)),
