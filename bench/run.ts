@@ -132,8 +132,9 @@ const tools: Readonly<Record<string, { readonly summary: string; load(): Promise
 };
 
 function listed(entries: Readonly<Record<string, { readonly summary: string }>>): string {
+  const width = Math.max(...Object.keys({ ...benches, ...tools }).map((name) => name.length)) + 2;
   return Object.entries(entries)
-    .map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`)
+    .map(([name, { summary }]) => `  ${name.padEnd(width)}${summary}`)
     .join("\n");
 }
 
