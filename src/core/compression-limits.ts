@@ -1,5 +1,5 @@
 import { assert } from "./assert.ts";
-import { BLOCK_TARGET_BYTES } from "./limits.ts";
+import { APPEND_BATCH_BYTES_MAX, BLOCK_TARGET_BYTES, LZ4_BLOCK_RAW_BYTES_MAX } from "./limits.ts";
 
 /** What is worth compressing: in the store, and for a producer that compresses its batches itself. */
 const KIB = 1024;
@@ -13,10 +13,16 @@ export const COMPRESSION_PROBE_BLOCKS = 16;
  * finds less in it (at 16 KiB 16 % less than at 256, on inference JSON), and the block's header counts for more.
  */
 export const PRODUCER_BLOCK_SHARE_MIN = 3 / 16;
+/** Nor does a larger one, which can only be a single message: within 12 bytes of 4 MiB liblz4 asks for more than the engine checks. */
+export const PRODUCER_BLOCK_BYTES_MAX = APPEND_BATCH_BYTES_MAX;
 /** As large as a block of the store, which it becomes as it comes. */
 export const CLIENT_COMPRESSED_BATCH_BYTES_DEFAULT = BLOCK_TARGET_BYTES;
 /** A producer sends smaller batches as they are, and those of which LZ4 leaves more than this share. */
 export const COMPRESSED_BATCH_BYTES_MIN = KIB;
 export const COMPRESSED_BATCH_SHARE_MAX = 15 / 16;
 
+assert(
+  PRODUCER_BLOCK_BYTES_MAX + 12 <= LZ4_BLOCK_RAW_BYTES_MAX,
+  "any LZ4 program reads what is stored as it came",
+);
 assert(PRODUCER_BLOCK_SHARE_MIN * BLOCK_TARGET_BYTES < 64 * KIB, "batches of 64 KiB become blocks");

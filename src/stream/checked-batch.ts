@@ -1,3 +1,4 @@
+import { PRODUCER_BLOCK_BYTES_MAX } from "../core/compression-limits.ts";
 import { MillraceError } from "../core/errors.ts";
 import { BLOCK_RAW_BYTES_MAX } from "../core/limits.ts";
 import { checkFraming, describeFramingFault, FramingFault } from "../core/message-framing.ts";
@@ -9,7 +10,7 @@ export interface CheckedBatch {
   readonly source: Uint8Array;
   readonly start: number;
   readonly end: number;
-  /** What the producer made of them itself, where that is smaller. */
+  /** What the producer made of them itself, where that is smaller and may be stored. */
   readonly producerBlock: ProducerBlock | undefined;
 }
 
@@ -23,8 +24,8 @@ export function checkBatch(request: AppendRecord): CheckedBatch {
   const producerBlock = decodeLz4Block(source.subarray(start, end), request.rawBytes);
   const { raw } = producerBlock;
   checkMessages(request, raw, 0, raw.length);
-  const isSmaller = end - start < raw.length;
-  return { source: raw, start: 0, end: raw.length, producerBlock: isSmaller ? producerBlock : undefined };
+  const isFit = end - start < raw.length && raw.length <= PRODUCER_BLOCK_BYTES_MAX;
+  return { source: raw, start: 0, end: raw.length, producerBlock: isFit ? producerBlock : undefined };
 }
 
 function checkMessages(request: AppendRecord, source: Uint8Array, start: number, end: number): void {

@@ -2,10 +2,12 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { compressSync } from "lz4-napi";
 import { PRODUCER_BLOCK_SHARE_MIN } from "../../src/core/compression-limits.ts";
+import { APPEND_BATCH_BYTES_MAX, LZ4_BLOCK_RAW_BYTES_MAX } from "../../src/core/limits.ts";
 import { Persistence } from "../../src/core/stream-definition.ts";
 import { APPEND_FLAG_LZ4 } from "../../src/stream/stream-channel.ts";
 import { seededRandom, testSeed } from "../support/seeded-random.ts";
 import { SimStorage } from "../support/sim-storage.ts";
+import { sequenceOf } from "../support/strict-lz4.ts";
 import { AgentFixture, directoryOf, framed, type UpEvent } from "./agent-fixture.ts";
 
 const BLOCK_BYTES = 16 * 1024;
@@ -133,6 +135,23 @@ describe("a batch that its producer compressed", () => {
     assert.deepEqual(firstSequences(fixture.outcomes()), [0]);
     assert.ok(segmentBytes(fixture).length < raw.length / 2 + 4096);
     assert.deepEqual(storedMessages(fixture), messages);
+  });
+
+  it("is compressed again where it is larger than a batch may be, since liblz4 wants another end of those of 4 MiB", () => {
+    const fixture = openFixture();
+    for (const [token, rawBytes] of [LZ4_BLOCK_RAW_BYTES_MAX, APPEND_BATCH_BYTES_MAX].entries()) {
+      const start = Buffer.from("0000abcd");
+      start.writeUInt32LE(rawBytes - 4);
+      // The last match begins 9 bytes before the end.
+      const block = Buffer.concat([
+        sequenceOf(start, { offset: 4, length: rawBytes - 19 }),
+        sequenceOf(Buffer.from("xy"), { offset: 4, length: 4 }),
+        sequenceOf(Buffer.from("12345")),
+      ]);
+      fixture.append(token, 0, { bytes: block, flags: APPEND_FLAG_LZ4, rawBytes, count: 1 });
+      assert.deepEqual(firstSequences(fixture.outcomes()), [token]);
+      assert.equal(segmentBytes(fixture).includes(block), rawBytes === APPEND_BATCH_BYTES_MAX);
+    }
   });
 
   it("is kept in memory as on a disk", () => {
