@@ -223,6 +223,15 @@ export function isOpen({ fate }: PendingEntry): boolean {
   return fate === "waiting" || fate === "parked" || fate === "condemned";
 }
 
+/** Messages of the batch and behind it that were not settled. At least 1: one more task moves the position over what was set aside. */
+export function pendingWith(
+  { entries, end }: PendingBatch,
+  { oldest, syncedEnd }: { readonly oldest: StreamPlace; readonly syncedEnd: StreamPlace },
+): number {
+  const behind = syncedEnd.sequence - Math.max(end.sequence, oldest.sequence);
+  return Math.max(1, entries.filter(isOpen).length + Math.max(0, behind));
+}
+
 /** Whether it waits for the companion stream to have it. */
 export function isCondemned({ fate }: PendingEntry): boolean {
   return fate === "condemned";

@@ -49,6 +49,8 @@ export interface BatchTask {
   readonly memory: readonly SharedFile[] | undefined;
   /** See SendProgress. */
   readonly continuation?: string | undefined;
+  /** See task-recall.ts; there for work that may take long, and that nobody goes on with once the exporter is removed. */
+  readonly recall?: SharedArrayBuffer | undefined;
 }
 
 /** What is to be done about an exporter's start. */

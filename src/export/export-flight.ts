@@ -1,6 +1,7 @@
 import type { Random } from "../core/random.ts";
 import type { StreamPlace } from "../core/stream-ledger.ts";
 import type { SharedFile } from "../log/shared-memory-storage.ts";
+import type { TaskRecall } from "./task-recall.ts";
 import type { EndpointTicket } from "./endpoint-backoff.ts";
 
 /** When a task begins, the segments of a Memory stream that it may read, and the bandwidth cap over all exporters. */
@@ -38,6 +39,8 @@ export interface FlightStart {
 
 /** What is under way for an exporter. */
 export interface Flight extends FlightStart {
+  /** Where it may be called back. */
+  readonly recall: TaskRecall | undefined;
   /** Monotonic: no link explains a task that is out for longer. */
   readonly stuckAtMs: number;
   readonly moveCount: number;

@@ -243,7 +243,7 @@ export class ExportManager {
   }
 
   #remove(exporter: Exporter): Exporter {
-    exporter.isRemoved = true;
+    exporter.remove();
     this.#exporters.delete(exporter.key);
     this.#turns.forget(exporter);
     this.#stuck.forget(exporter.key);

@@ -32,6 +32,7 @@ import {
 import { tendFiles } from "./file-tending.ts";
 import { resumeBatch, unreadable, withDamaged } from "./resumed-batch.ts";
 import { settleStart } from "./start-settlement.ts";
+import { withRecall } from "./task-recall.ts";
 import { cancelUpload } from "./upload-cancel.ts";
 import { removeUploadFile } from "./upload-file.ts";
 
@@ -210,10 +211,13 @@ export class ExportRunner {
   ): Promise<AnsweredRequest[]> {
     const { prepared, cursor, destination, course } = window;
     // A redrive stands in the companion stream: its position says nothing of these messages.
-    const context = task.isRedrive ? { ...task, cursor: undefined } : task;
-    const sending = prepared.requests.map(async (request) => {
-      return { ...request, answer: await destination.send(task.destination, request.records, context) };
-    });
+    const stood = task.isRedrive ? { ...task, cursor: undefined } : task;
+    const sending = prepared.requests.map((request) =>
+      withRecall(task.recall, async (recalled) => {
+        const context = { ...stood, recalled };
+        return { ...request, answer: await destination.send(task.destination, request.records, context) };
+      }),
+    );
     const { sequence: position, payloadOffset } = prepared.pending.end;
     const isWorthwhile =
       (task.windowsMax ?? 1) > 1 && task.syncedEnd.sequence - position >= task.messageCountMax;

@@ -83,7 +83,9 @@ export class ExportTurns {
     { result, nowMs }: { result: BatchResult | undefined; nowMs: number },
   ): void {
     if (ticket === undefined) return;
-    if (result === undefined) {
+    // A request that was called back, or may have been, says nothing of its endpoint.
+    const isCalledBack = exporter.isRemoved && result?.outcome.kind === "failed";
+    if (result === undefined || isCalledBack) {
       ticket.backoff.abandon(ticket);
       return;
     }

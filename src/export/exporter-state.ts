@@ -1,4 +1,6 @@
+import type { ExportStatus } from "../core/stream-definition.ts";
 import type { ArrivalMarks } from "./arrival-marks.ts";
+import type { CursorRecord } from "./cursor-layout.ts";
 import type { ExporterSettings } from "./exporter-settings.ts";
 import { Hold, type Held } from "./scheduler.ts";
 
@@ -98,3 +100,23 @@ const activityOfHold: Readonly<Record<Hold, ExporterActivity>> = {
   [Hold.Priority]: ExporterActivity.Blocked,
   [Hold.Slots]: ExporterActivity.Blocked,
 };
+
+/** As describe shows it (PROTOCOL 3.6). */
+export function statusOf(
+  { identifier, startSequence: start }: Pick<ExporterSettings, "identifier" | "startSequence">,
+  { position, startSequence, accounts: { exported, setAside } }: CursorRecord,
+  {
+    isMoveDue,
+    ...last
+  }: { readonly isMoveDue: boolean } & Pick<ExportStatus, "lastExportTime" | "errorMessage">,
+): ExportStatus {
+  const nextSequence = isMoveDue ? start : Math.max(position, startSequence);
+  return {
+    exportConfigIdentifier: identifier,
+    lastExportedSequenceNumber: nextSequence - 1,
+    ...last,
+    exportedBytesFromStream: exported.payloadBytes,
+    // "Exported or processed": what was set aside counts here and not in the bytes.
+    exportedMessagesCount: exported.messages + setAside.messages,
+  };
+}

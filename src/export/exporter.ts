@@ -8,15 +8,16 @@ import type { CursorPlace } from "./cursor-file.ts";
 import { errorOf, pacedOutcome } from "./batch-error.ts";
 import { CursorFileKnowledge, passedBy } from "./cursor-file-knowledge.ts";
 import { newCursor, type CursorRecord } from "./cursor-layout.ts";
-import { isOpen, nextGroup, type PendingBatch } from "./delivery.ts";
+import { nextGroup, type PendingBatch, pendingWith } from "./delivery.ts";
 import type { ExportedStream } from "./exported-stream.ts";
 import type { BatchResult, BatchTask, CursorFileState, StartChange } from "./export-channel.ts";
 import type { Flight, FlightStart, TaskEnd, TaskStart, ViewOptions } from "./export-flight.ts";
 import type { ExporterLedger } from "./exporter-ledger.ts";
 import { ExporterPace } from "./exporter-pace.ts";
-import { activityOf, type ExporterState, pendingAgeMs, type StateTime } from "./exporter-state.ts";
+import { activityOf, type ExporterState, pendingAgeMs, type StateTime, statusOf } from "./exporter-state.ts";
 import { ExporterCap, ExporterTraffic } from "./exporter-traffic.ts";
 import type { ExporterSettings } from "./exporter-settings.ts";
+import { TaskRecall } from "./task-recall.ts";
 import { liveAccount } from "./live-account.ts";
 import type { Held, SchedulerExporter } from "./scheduler.ts";
 
@@ -171,9 +172,13 @@ export class Exporter {
     if (this.#batch === undefined) {
       return Math.max(0, syncedEnd.sequence - Math.max(position, startSequence, oldest.sequence));
     }
-    const behind = syncedEnd.sequence - Math.max(this.#batch.end.sequence, oldest.sequence);
-    // One more task moves the position over what was set aside.
-    return Math.max(1, this.#batch.entries.filter(isOpen).length + Math.max(0, behind));
+    return pendingWith(this.#batch, this.stream);
+  }
+
+  /** Nothing more is asked of it. What is out for it ends soon, or needs no more than a request does. */
+  remove(): void {
+    this.isRemoved = true;
+    this.#flight?.recall?.recall();
   }
 
   /** It may be tried at once, whatever it has met. */
@@ -262,7 +267,8 @@ export class Exporter {
     const endSequence = this.#batch?.end.sequence ?? this.nextSequence + batchSize * inFlightMax;
     const stuckAtMs =
       nowMs + EXPORT_STUCK_MS + (1000 * begun.expectedBytes) / EXPORT_SLOWEST_BYTES_PER_SECOND;
-    this.#flight = { ...begun, stuckAtMs, moveCount: this.#moveCount, oldest, endSequence };
+    const recall = destination.kind === "s3TaskExecutor" ? new TaskRecall() : undefined;
+    this.#flight = { ...begun, recall, stuckAtMs, moveCount: this.#moveCount, oldest, endSequence };
     return {
       kind: "batch",
       ...{ streamId, streamName: name, streamDirectory: directory },
@@ -280,6 +286,7 @@ export class Exporter {
       syncAfterMs: this.#file.syncAfterMs(nowMs),
       memory,
       continuation: this.#continuation,
+      recall: recall?.memory,
     };
   }
 
@@ -336,18 +343,11 @@ export class Exporter {
 
   /** As describe shows it (PROTOCOL 3.6): every field always there. */
   status(): ExportStatus {
-    const { position, startSequence, accounts } = this.#cursor;
-    const { exported, setAside } = accounts;
-    const nextSequence = this.#isMoveDue ? this.#settings.startSequence : Math.max(position, startSequence);
-    return {
-      exportConfigIdentifier: this.#settings.identifier,
-      lastExportedSequenceNumber: nextSequence - 1,
+    return statusOf(this.#settings, this.#cursor, {
+      isMoveDue: this.#isMoveDue,
       lastExportTime: this.#lastAttemptTimeMs,
       errorMessage: this.#errorMessage,
-      exportedBytesFromStream: exported.payloadBytes,
-      // "Exported or processed": what was set aside counts here and not in the bytes.
-      exportedMessagesCount: exported.messages + setAside.messages,
-    };
+    });
   }
 
   /** When its task counts as stuck, monotonic; Infinity without one. */

@@ -113,3 +113,22 @@ test("a start that moves back while a batch is out is where the next batch begin
   const { start, cursor } = bench.tasks.batchOf("moves").task;
   assert.deepEqual([start, cursor.position], [undefined, 3]);
 });
+
+test("a request that was called back says nothing of its endpoint", async () => {
+  const bench = new HeldExports();
+  const uploads = { exports: { s3TaskExecutor: [{ identifier: "k" }] } };
+  for (const name of ["removed", "stays"]) await bench.add(name, uploads);
+  const [first, second] = bench.tasks.held;
+  assert.ok(first?.task.kind === "batch" && first.task.streamId === "removed");
+  assert.ok(second?.task.kind === "batch" && first.task.recall !== undefined);
+  await bench.update("removed", { exports: {} });
+  assert.equal(new Int32Array(first.task.recall)[0], 1);
+  assert.equal(new Int32Array(second.task.recall!)[0], 0);
+  first.end(endOf(first.task, { outcome: { ...down, error: "aborted" } }));
+  await settled();
+  // Nor does this one: what is known of the endpoint is what the first said.
+  second.end(endOf(second.task, { outcome: { kind: "passed" } }));
+  await settled();
+  const [state] = bench.manager.states("stays");
+  assert.equal(state?.state, "sending");
+});

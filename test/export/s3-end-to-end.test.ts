@@ -3,6 +3,7 @@ import { symlinkSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
+import { EXPORT_PROGRESS_MS_MAX } from "../../src/core/limits.ts";
 import { Persistence } from "../../src/core/stream-definition.ts";
 import {
   connectOfficial,
@@ -146,6 +147,32 @@ test(
     assert.deepEqual(await uploads.statuses(), ["InProgress", "Canceled", "InProgress", "Canceled"]);
     assert.equal(uploads.server.openUploadCount, 0);
     assert.equal(await uploads.server.object("bucket", "k"), undefined);
+  },
+);
+
+test(
+  "a part that is on its way holds up neither the deletion of its stream nor what another sends",
+  { timeout },
+  async (t) => {
+    const uploads = await Uploads.start(t);
+    await uploads.createStreams();
+    uploads.server.answer = ({ kind, partNumber }) =>
+      kind === "part" && partNumber === 2 ? { kind: "hang" } : undefined;
+    const inputUrl = uploads.file("a", contentOf(21 * MIB));
+    await uploads.append({ inputUrl, bucket: "bucket", key: "k" });
+    await uploads.server.until(() => uploads.server.log.includes("part 2"));
+    const beganMs = performance.now();
+    await uploads.client.deleteMessageStream("tasks");
+    const seconds = (performance.now() - beganMs) / 1000;
+    // By itself the request is given up when nothing moves for so long.
+    assert.ok(seconds < EXPORT_PROGRESS_MS_MAX / 2000, `${seconds} s`);
+    assert.equal(uploads.server.openUploadCount, 0);
+    assert.deepEqual(await uploads.statuses(), ["InProgress", "Canceled"]);
+    // Nobody takes the endpoint for one that fails.
+    await uploads.client.createMessageStream(taskStream);
+    await uploads.append({ inputUrl: uploads.file("b", "b"), bucket: "bucket", key: "b" });
+    assert.equal((await uploads.untilPassed()).exported.messages, 1);
+    assert.ok((performance.now() - beganMs) / 1000 < EXPORT_PROGRESS_MS_MAX / 2000 + seconds);
   },
 );
 

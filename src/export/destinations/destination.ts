@@ -32,6 +32,8 @@ export interface SendContext {
   readonly streamDirectory: string;
   /** What the exporter's request before this one asked to be given back, if nothing came between. */
   readonly continuation?: string | undefined;
+  /** Aborted when the exporter is removed: the request need not end, and `cancel` comes next. */
+  readonly recalled?: AbortSignal | undefined;
   /** Where the exporter stood before the request; not there where the position is one in another stream. */
   readonly cursor?: Pick<CursorRecord, "position" | "rewound"> | undefined;
 }

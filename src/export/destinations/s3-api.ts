@@ -17,6 +17,8 @@ export interface S3Target {
 export interface S3Body {
   readonly file: InputFile;
   readonly range: InputRange;
+  /** Ends the request. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** The requests to S3 that tasks are made of, one each, without retries. All of them reject with the SDK's error. */
@@ -136,7 +138,7 @@ export class S3Api {
 
   /** Sends a range of a file; the server refuses what does not have its digest. What fails in the file is thrown as it is. */
   async #withBody<T>(
-    { file, range }: S3Body,
+    { file, range, signal }: S3Body,
     send: (
       content: { readonly Body: InputBody; readonly ContentLength: number; readonly ContentMD5: string },
       abortSignal: AbortSignal,
@@ -145,6 +147,9 @@ export class S3Api {
     const ContentMD5 = (await file.md5(range)).toString("base64");
     const Body = range.sizeBytes === 0 ? new Uint8Array(0) : file.stream(range);
     const failed = new AbortController();
+    const abort = (): void => failed.abort();
+    signal?.addEventListener("abort", abort);
+    if (signal?.aborted === true) abort();
     let failure: Error | undefined;
     if (!(Body instanceof Uint8Array)) {
       // The request would wait for the rest of its body for ever.
@@ -160,6 +165,7 @@ export class S3Api {
       failed.abort();
       throw failure ?? error;
     } finally {
+      signal?.removeEventListener("abort", abort);
       if (!(Body instanceof Uint8Array)) Body.destroy();
     }
   }

@@ -147,7 +147,7 @@ export class S3TaskStep {
     // With nobody to tell, and nothing in the key to keep, there is nothing to write down: again would be the same.
     const isSilent = upload.key === task.key && !isWanted(S3Status.Success, settings);
     if (!upload.isAnnounced && !isSilent) return this.#announce(upload);
-    const body = { file, range: { offset: 0, sizeBytes } };
+    const body = { file, range: { offset: 0, sizeBytes }, signal: this.#options.context.recalled };
     await api.put(targetOf(upload, task), body, task.userMetadata);
     if (!(await file.isUnchanged())) return this.#restart(upload, `${file.path} has changed`);
     return isSilent && !isKept(upload) ? accepted(sizeBytes) : this.#succeed(upload, sizeBytes);
@@ -185,7 +185,8 @@ export class S3TaskStep {
     }
     const range = { offset, sizeBytes: Math.min(partBytes, sizeBytes - offset) };
     const found = await this.#findPart({ upload, target, uploadId }, { file, range });
-    const etag = found ?? (await api.uploadPart(target, uploadId, etags.length + 1, { file, range }));
+    const body = { file, range, signal: this.#options.context.recalled };
+    const etag = found ?? (await api.uploadPart(target, uploadId, etags.length + 1, body));
     if (etag.length > S3_ETAG_CHARACTERS_MAX) {
       return this.#fail(
         upload,
