@@ -6,11 +6,13 @@
 import assert from "node:assert/strict";
 import { after, describe, it } from "node:test";
 import { makeCertificate } from "../../support/certificates.ts";
+import { testSeed } from "../../support/seeded-random.ts";
 import { byLength } from "../../support/test-length.ts";
 import { applies, type OptionalCase } from "./case-table.ts";
 import type { Counterpart, DestinationUnderTest } from "./destination-under-test.ts";
 import { ExportRun } from "./export-run.ts";
 import { SharedRun } from "./shared-run.ts";
+import { Storm } from "./storm.ts";
 
 const timeout = 120_000;
 const BATCHES = byLength({ everyday: 6, long: 12 });
@@ -18,6 +20,7 @@ const BATCHES = byLength({ everyday: 6, long: 12 });
 const MESSAGES_PER_BATCH_MIN = byLength({ everyday: 4, long: 20 });
 const KILLS = byLength({ everyday: 1, long: 3 });
 const CUTS = byLength({ everyday: 2, long: 3 });
+const STORM_BLOWS = byLength({ everyday: 5, long: 30 });
 /** Requests under way at the same time, in the case of several. */
 const WINDOW = 4;
 /** Batches that are answered before a kill, and requests that are then stored without an answer. */
@@ -55,6 +58,7 @@ export function testDestination(destination: DestinationUnderTest): void {
     testKills(cases);
     testTroubles(cases);
     testLinks(cases);
+    testStorm(cases);
   });
 }
 
@@ -242,6 +246,19 @@ function testLinks(cases: Cases): void {
       await run.assertAccount({ exported: count, setAside: 0 });
     },
   );
+}
+
+function testStorm(cases: Cases): void {
+  const { destination, batchSize } = cases;
+  const windowMax = applies(destination.kind, "window") ? WINDOW : 1;
+  cases.plainly("loses nothing when all of that comes at once", async (run) => {
+    const storm = new Storm(run, { seed: testSeed, batchSize, windowMax });
+    await storm.blow(STORM_BLOWS);
+    await run.configure({ inFlightMax: null });
+    await run.retry();
+    await run.drain();
+    await storm.assertPassed();
+  });
 }
 
 /** The table says of each optional case what the counterpart can do. */
