@@ -5,7 +5,7 @@ import { test, type TestContext } from "node:test";
 import { setTimeout as after } from "node:timers/promises";
 import { MillraceClient } from "../../src/client/millrace-client.ts";
 import type { FileExportInput } from "../../src/core/exporter-options.ts";
-import { StrategyOnFull } from "../../src/core/stream-definition.ts";
+import { Persistence, StrategyOnFull } from "../../src/core/stream-definition.ts";
 import { EngineProcess, temporaryDirectory } from "../support/engine-process.ts";
 
 const timeout = 60_000;
@@ -53,8 +53,12 @@ class Bench {
   }
 
   /** A stream of three messages that an exporter has written into a file that grows. */
-  async quietStream(name: string, changes: Partial<FileExportInput> = {}): Promise<void> {
-    const definition = { name, strategyOnFull: StrategyOnFull.RejectNewData };
+  async quietStream(
+    name: string,
+    changes: Partial<FileExportInput> = {},
+    persistence: Persistence = Persistence.File,
+  ): Promise<void> {
+    const definition = { name, strategyOnFull: StrategyOnFull.RejectNewData, persistence };
     await this.client.createMessageStream(definition, { files: [this.exporter(name, changes)] });
     for (const text of ["one", "two", "three"]) await this.client.appendMessage(name, Buffer.from(text));
     await until(
@@ -135,14 +139,16 @@ test(
   async (t) => {
     const bench = await Bench.start(t);
     for (const name of ["disabled", "gone", "moved", "deleted"]) await bench.quietStream(name);
+    await bench.quietStream("memory", {}, Persistence.Memory);
     await bench.configure("disabled", [bench.exporter("disabled", { disabled: true })]);
     await bench.configure("gone", []);
+    await bench.configure("memory", []);
     await bench.configure("moved", [
       bench.exporter("moved", { directory: bench.exporter("elsewhere").directory }),
     ]);
     await bench.client.deleteMessageStream("deleted");
     assert.ok(bench.isComplete("deleted"), "before the answer");
-    for (const name of ["disabled", "gone", "moved", "deleted"]) await bench.completed(name);
+    for (const name of ["disabled", "gone", "moved", "deleted", "memory"]) await bench.completed(name);
     // One that comes under the same name begins with the first message, and writes into no file of the other.
     await bench.configure("gone", [bench.exporter("gone")]);
     await until(() => bench.names("gone").some((name) => name.endsWith(".part")), "that it begins again");

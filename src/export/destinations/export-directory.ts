@@ -50,12 +50,13 @@ export class ExportDirectory {
       file = await open(this.#pathOf(name), constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     } catch (error) {
       if (systemCode(error) === "ENOENT") return undefined;
+      // A symbolic link.
+      if (systemCode(error) === "ELOOP") throw notOurs(name);
       throw error;
     }
     return keptOpen(file, async () => {
       const status = await file.stat();
-      if (status.isFile() && status.nlink === 1) return;
-      throw new MillraceError("INVALID_REQUEST", `Cannot write ${name}: it is a link, or no file`);
+      if (!status.isFile() || status.nlink !== 1) throw notOurs(name);
     });
   }
 
@@ -154,6 +155,10 @@ export async function checkExportDirectory(directory: string, allowed: readonly 
 async function isAllowed(place: string, allowed: readonly string[]): Promise<boolean> {
   const roots = await Promise.all(allowed.map(realPathOf));
   return roots.some((root) => root !== undefined && isWithin(place, root));
+}
+
+function notOurs(name: string): MillraceError {
+  return new MillraceError("INVALID_REQUEST", `Cannot write ${name}: it is a link, or no file`);
 }
 
 function notAllowed(directory: string, allowed: readonly string[]): MillraceError {

@@ -2,12 +2,14 @@ import assert from "node:assert/strict";
 import {
   chmodSync,
   closeSync,
+  linkSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   statSync,
   symlinkSync,
   truncateSync,
+  unlinkSync,
   writeFileSync,
 } from "node:fs";
 import { open } from "node:fs/promises";
@@ -126,6 +128,24 @@ test("FileDestination refuses directories that no setting allows, by whatever wa
   assert.deepEqual(readdirSync(outside), ["back"]);
   bench.settings = { ...bench.settings, directory: path.join(outside, "back") };
   await bench.accept(records(0, 1));
+});
+
+test("FileDestination leaves alone what somebody put in the place of its file, and waits for a person", async (t) => {
+  const bench = new FileBench(t);
+  await bench.accept(records(0, 1));
+  const part = path.join(bench.directory, bench.names[0]!);
+  const secret = path.join(bench.root, "secret");
+  writeFileSync(secret, "mine");
+  for (const put of [symlinkSync, linkSync]) {
+    unlinkSync(part);
+    put(secret, part);
+    const outcome = await bench.send(records(1, 2));
+    assert.ok(outcome.kind === "failed");
+    assert.deepEqual([outcome.scope, outcome.pace], ["exporter", "slow"]);
+    assert.match(outcome.error, /it is a link, or no file/);
+    assert.match((await bench.tend({ isLast: true })).error, /it is a link, or no file/);
+  }
+  assert.equal(readFileSync(secret, "utf8"), "mine");
 });
 
 test("FileDestination takes names that begin with two dots for names", async (t) => {

@@ -1,0 +1,203 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { EXPORT_TEND_RETRY_MS } from "../../src/core/limits.ts";
+import { emptyExportDefinition } from "../../src/core/stream-definition.ts";
+import { STREAM_START } from "../../src/core/stream-ledger.ts";
+import { changeStreamOptions, streamOptionsDefault } from "../../src/core/stream-options.ts";
+import type { TendTask } from "../../src/export/export-channel.ts";
+import { Exporter } from "../../src/export/exporter.ts";
+import { type ExporterSettings, exporterSettingsOf } from "../../src/export/exporter-settings.ts";
+import { addPartNote } from "../../src/export/part-notes.ts";
+import { RunningWork } from "../../src/export/running-work.ts";
+import { TendKeeper } from "../../src/export/tend-keeper.ts";
+import { silentLogger } from "../../src/observe/logger.ts";
+import { ManualClock } from "../support/deterministic.ts";
+import { SimStorage } from "../support/sim-storage.ts";
+import { HeldTasks, endOf, settled } from "./held-tasks.ts";
+
+const DIRECTORY = "/stream";
+
+class Bench {
+  readonly clock = new ManualClock();
+  readonly pool = new HeldTasks();
+  readonly running = new RunningWork();
+  readonly storage = new SimStorage();
+  readonly warnings: unknown[] = [];
+  readonly keeper: TendKeeper;
+  doneCount = 0;
+
+  constructor() {
+    this.storage.makeDirectory(DIRECTORY);
+    const warn = (_event: string, fields?: object): void => void this.warnings.push(fields);
+    this.keeper = new TendKeeper({
+      ...{ pool: this.pool, running: this.running, storage: this.storage, clock: this.clock },
+      logger: { ...silentLogger, warn },
+      onDone: () => (this.doneCount += 1),
+    });
+  }
+
+  exporter(changes: Partial<ExporterSettings> = {}): Exporter {
+    const place = { sequence: 10, payloadOffset: 100 };
+    const stream = {
+      ...{ streamId: "s", name: "s", directory: DIRECTORY, isMemory: false, drops: () => [] },
+      ...{ oldest: STREAM_START, syncedEnd: place, next: place },
+    };
+    const options = changeStreamOptions(streamOptionsDefault, {
+      files: [{ identifier: "f", directory: "/out" }],
+    });
+    const [settings] = exporterSettingsOf({ exportDefinition: emptyExportDefinition }, options);
+    return new Exporter(stream, { ...settings!, ...changes }, undefined);
+  }
+
+  note({ settings }: Exporter, suffix = ""): void {
+    const place = { streamDirectory: DIRECTORY, exporterId: settings.exporterId + suffix };
+    addPartNote(this.storage, place, { directory: "/out", state: ".state" });
+  }
+
+  /** The task that is out. */
+  get task(): TendTask {
+    const { task } = this.pool.only();
+    assert.equal(task.kind, "tend");
+    return task;
+  }
+
+  async end(outcome: { error?: string; dueInMs?: number } = {}): Promise<void> {
+    this.pool.only().end({ kind: "tended", error: "", ...outcome });
+    await settled();
+  }
+
+  /** A batch of the exporter ends. */
+  async batchEnds(exporter: Exporter, tendInMs: number | undefined): Promise<void> {
+    const task = exporter.start(
+      { ticket: undefined, expectedBytes: 0 },
+      { nowMs: this.clock.monotonicMs(), wallMs: 1, kbitPerSecondMax: undefined, memory: undefined },
+    );
+    const result = endOf(task, { outcome: { kind: "passed" }, ...(tendInMs !== undefined && { tendInMs }) });
+    assert.equal(this.keeper.look([exporter]), Infinity, "one task at a time has an exporter");
+    const random = { fraction: () => 0.5, bytes: () => new Uint8Array(0) };
+    exporter.finish(result, { nowMs: this.clock.monotonicMs(), wallMs: 1, random });
+    this.keeper.note(exporter, result);
+    await settled();
+  }
+}
+
+test("TendKeeper asks when a batch said that it would be time, and again when it is told so", async () => {
+  const bench = new Bench();
+  const exporter = bench.exporter();
+  assert.equal(bench.keeper.look([exporter]), Infinity, "nothing was left to do");
+  await bench.batchEnds(exporter, 5000);
+  assert.equal(bench.keeper.look([exporter]), 5000);
+  bench.clock.advance(4999);
+  assert.equal(bench.keeper.look([exporter]), 5000);
+  assert.deepEqual(bench.pool.held, []);
+  bench.clock.advance(1);
+  assert.equal(bench.keeper.look([exporter]), Infinity);
+  await settled();
+  assert.ok(exporter.isBusy, "no batch meanwhile");
+  const { exporterId, destination } = exporter.settings;
+  assert.deepEqual(bench.task, {
+    ...{ kind: "tend", streamDirectory: DIRECTORY, exporterId, destination, isLast: false },
+  });
+  await bench.end({ dueInMs: 700 });
+  assert.ok(!exporter.isBusy);
+  assert.equal(bench.doneCount, 1);
+  assert.equal(bench.keeper.look([exporter]), 5700);
+});
+
+test("TendKeeper asks at once for what the process before left, and after a batch that was lost", async () => {
+  const bench = new Bench();
+  const exporter = bench.exporter();
+  bench.note(exporter);
+  bench.keeper.look([exporter]);
+  await settled();
+  assert.equal(bench.task.isLast, false);
+  await bench.end();
+  assert.equal(bench.keeper.look([exporter]), Infinity);
+  bench.keeper.note(exporter, undefined);
+  bench.keeper.look([exporter]);
+  await settled();
+  await bench.end();
+  // Disabled, it sends no more.
+  exporter.configure({ ...exporter.settings, disabled: true });
+  bench.keeper.look([exporter]);
+  await settled();
+  assert.equal(bench.task.isLast, true);
+});
+
+test("TendKeeper tries again what failed, and tells it once", async () => {
+  const bench = new Bench();
+  const exporter = bench.exporter();
+  bench.note(exporter);
+  for (const error of ["no such directory", "no such directory", "the disk is full"]) {
+    bench.keeper.look([exporter]);
+    await settled();
+    await bench.end({ error });
+    assert.equal(bench.keeper.look([exporter]), bench.clock.monotonicMs() + EXPORT_TEND_RETRY_MS);
+    bench.clock.advance(EXPORT_TEND_RETRY_MS);
+  }
+  bench.keeper.look([exporter]);
+  await settled();
+  bench.pool.only().die();
+  await settled();
+  const told = ["no such directory", "the disk is full", "the thread died"].map((error) => ({
+    ...{ stream: "s", exporter: "f" },
+    reason: `a file that grows cannot be completed: ${error}`,
+  }));
+  assert.deepEqual(bench.warnings, told);
+  assert.equal(bench.keeper.look([exporter]), bench.clock.monotonicMs() + EXPORT_TEND_RETRY_MS);
+});
+
+test("TendKeeper ends what an exporter left that is gone, when its batch is over, and who comes after it waits", async () => {
+  const bench = new Bench();
+  const before = bench.exporter();
+  let release: () => void = () => undefined;
+  const released = new Promise<void>((resolve) => (release = resolve));
+  const removal = bench.keeper.removed([before], released);
+  await settled();
+  assert.deepEqual(bench.pool.held, []);
+  release();
+  await settled();
+  assert.deepEqual([bench.task.isLast, bench.task.destination], [true, undefined]);
+  const after = bench.exporter();
+  bench.keeper.look([after]);
+  assert.ok(after.isBusy);
+  await bench.end();
+  await removal;
+  assert.ok(!after.isBusy);
+});
+
+test("TendKeeper ends what is left of exporters that a stream has no more, or that write no files now", async () => {
+  const bench = new Bench();
+  const kept = bench.exporter();
+  const mapped = bench.exporter({
+    exporterId: "cd".repeat(16),
+    destination: { kind: "kinesis", kinesisStreamName: "k", partitionKey: "random" },
+  });
+  const gone = bench.exporter({ exporterId: "ef".repeat(16) });
+  for (const exporter of [kept, mapped, gone]) bench.note(exporter);
+  bench.note(kept, "-redrive");
+  const adopted = bench.keeper.adopt(kept.stream, [kept, mapped]);
+  const ended: string[] = [];
+  for (let count = 0; count < 3; count += 1) {
+    await settled();
+    assert.equal(bench.task.isLast, true);
+    ended.push(bench.task.exporterId);
+    await bench.end();
+  }
+  await adopted;
+  await bench.running.ofStream("s");
+  const { exporterId } = kept.settings;
+  assert.deepEqual(ended.sort(), ["cd".repeat(16), "ef".repeat(16), `${exporterId}-redrive`].sort());
+});
+
+test("TendKeeper completes what a redrive wrote once that has sent all it was asked for", async () => {
+  const bench = new Bench();
+  const redrive = bench.exporter({ isRedrive: true });
+  await bench.batchEnds(redrive, undefined);
+  assert.equal(bench.keeper.look([redrive]), Infinity);
+  redrive.stream.syncedEnd = STREAM_START;
+  bench.keeper.note(redrive, undefined);
+  bench.keeper.look([redrive]);
+  await settled();
+  assert.equal(bench.task.isLast, true);
+});
