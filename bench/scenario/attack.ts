@@ -22,6 +22,7 @@ import { AppendPipeline } from "./append-pipeline.ts";
 import type { AttackKind, AttackNews, AttackOrder } from "./attack-driver.ts";
 import { FrameArena } from "./frame-arena.ts";
 import type { FrameSocket } from "./frame-socket.ts";
+import { profileArgs } from "./profile-args.ts";
 import type { Slice } from "./slice.ts";
 
 const KIB = 1024;
@@ -60,9 +61,14 @@ export const attackBench: Bench = {
 };
 
 async function* runAttacks(options: BenchOptions): AsyncGenerator<BenchRecord> {
-  const { caseFilter, seconds, storeRoot } = options;
+  const { caseFilter, seconds, storeRoot, profileDirectory } = options;
   const env = { STREAM_MANAGER_AUTHENTICATE_CLIENT: "true" };
-  const engine = await BenchEngine.start({ engineScript, storeRoot, nodeArgs: [], env });
+  const engine = await BenchEngine.start({
+    engineScript,
+    storeRoot,
+    nodeArgs: profileArgs(profileDirectory),
+    env,
+  });
   const attacker = await Attacker.start();
   try {
     const { storeDirectory } = engine;

@@ -15,6 +15,7 @@ import {
 } from "./append-case.ts";
 import { mergedLatencies } from "./case-record.ts";
 import { connectOfficialClient, type OfficialConnection } from "./official-client.ts";
+import { profileArgs } from "./profile-args.ts";
 import type { CostedSlice, RunningCase, ScenarioCase, Slice } from "./slice.ts";
 import { type MeasuredCase, measureInTurns, messageRate, TurnRatios } from "./turns.ts";
 
@@ -54,7 +55,7 @@ export const awaitedBench: Bench = {
 
 async function* runAwaited(options: BenchOptions): AsyncGenerator<BenchRecord> {
   const { caseFilter, seconds, storeRoot, profileDirectory } = options;
-  const nodeArgs = profileDirectory === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDirectory}`];
+  const nodeArgs = profileArgs(profileDirectory);
   const engine: EngineOptions = { engineScript, storeRoot, nodeArgs };
   const { messages } = options.createDataSet(MESSAGE_COUNT);
   const ratios = new TurnRatios();

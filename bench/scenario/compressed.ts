@@ -7,6 +7,7 @@ import { createTensorDataSet } from "../data-set-tensor.ts";
 import { median, roundTo } from "../statistics.ts";
 import { caseRecord } from "./case-record.ts";
 import { engineScript, type EngineOptions } from "./append-case.ts";
+import { profileArgs } from "./profile-args.ts";
 import { startProducerCase } from "./producer-case.ts";
 import type { CostedSlice, ScenarioCase } from "./slice.ts";
 import { type MeasuredCase, measureInTurns, messageRate, TurnRatios } from "./turns.ts";
@@ -35,8 +36,7 @@ export const compressedBench: Bench = {
     storeRoot,
     profileDirectory,
   }: BenchOptions): AsyncGenerator<BenchRecord> {
-    const nodeArgs =
-      profileDirectory === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDirectory}`];
+    const nodeArgs = profileArgs(profileDirectory);
     for (const createDataSet of dataSets) {
       const dataSet = createDataSet();
       const cases = casesOf(dataSet, { engineScript, storeRoot, nodeArgs });

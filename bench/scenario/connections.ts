@@ -11,6 +11,7 @@ import {
   measureCosts,
 } from "./append-case.ts";
 import { caseRecord } from "./case-record.ts";
+import { profileArgs } from "./profile-args.ts";
 import { SharedLoad } from "./shared-load.ts";
 import type { CostedSlice, RunningCase, ScenarioCase } from "./slice.ts";
 import { measureInTurns, messageRate, ratioInTurns } from "./turns.ts";
@@ -39,7 +40,7 @@ export const connectionsBench: Bench = {
 
 async function* runConnections(options: BenchOptions): AsyncGenerator<BenchRecord> {
   const { caseFilter, seconds, storeRoot, profileDirectory } = options;
-  const nodeArgs = profileDirectory === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDirectory}`];
+  const nodeArgs = profileArgs(profileDirectory);
   const engine: EngineOptions = { engineScript, storeRoot, nodeArgs };
   const dataSet = options.createDataSet(MESSAGE_COUNT);
   const counts = connectionCounts.map((count) => (seconds < 1 ? Math.ceil(count / SHORT_DIVISOR) : count));

@@ -8,11 +8,13 @@ import { emptyExportDefinition } from "../../src/core/stream-definition.ts";
 import { KINESIS_RECORDS_MAX } from "../../src/core/kinesis-limits.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
 import { createInferenceDataSet } from "../data-set.ts";
+import { noteMeasured } from "../measured-windows.ts";
 import { median, roundTo } from "../statistics.ts";
 import { engineScript, startServer, STREAM_NAME } from "./append-case.ts";
 import { fillStore, type Stored } from "./filled-store.ts";
 import type { DriverOrder, DriverResult } from "./kinesis-driver.ts";
 import { type ArrivalCosts, KinesisTarget } from "./kinesis-target.ts";
+import { profileArgs } from "./profile-args.ts";
 import type { ServerProcess } from "./server-process.ts";
 
 const DATA_SET_MESSAGES = 32_768;
@@ -150,8 +152,7 @@ class ExportRun {
     { profileDirectory }: BenchOptions,
     env: Readonly<Record<string, string>>,
   ): Promise<ExportRun> {
-    const nodeArgs =
-      profileDirectory === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDirectory}`];
+    const nodeArgs = profileArgs(profileDirectory);
     const server = await startServer(storeDirectory, { engineScript, nodeArgs, env });
     try {
       const client = await MillraceClient.connect({ url: `ws://${server.host}:${server.port}` });
@@ -182,6 +183,7 @@ class ExportRun {
       if (exportedMessagesCount === messageCount) break;
       await sleep(POLL_MS);
     }
+    noteMeasured(this.#server.pid, startMs);
     const elapsedS = (performance.now() - startMs) / 1000;
     this.#busyMib = Math.max(this.#busyMib, this.#server.residentMib());
     return { elapsedS, cpuS: this.#server.cpuSeconds() - cpuS };

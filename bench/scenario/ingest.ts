@@ -11,6 +11,7 @@ import {
   type StreamOptions,
 } from "./append-case.ts";
 import { caseRecord, emptyCaseValues } from "./case-record.ts";
+import { profileArgs } from "./profile-args.ts";
 import { startProducerCase } from "./producer-case.ts";
 import type { CostedSlice, ScenarioCase } from "./slice.ts";
 import type { SendingWay } from "./frame-socket.ts";
@@ -63,7 +64,7 @@ export const ingestBench: Bench = {
 /** `script` is asked to `serve --json`; tests pass another one. */
 export async function* runIngest(options: BenchOptions, script: string): AsyncGenerator<BenchRecord> {
   const { caseFilter, seconds, storeRoot, profileDirectory } = options;
-  const nodeArgs = profileDirectory === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDirectory}`];
+  const nodeArgs = profileArgs(profileDirectory);
   const engine: EngineOptions = { engineScript: script, storeRoot, nodeArgs };
   if (names.idle.includes(caseFilter)) yield await measureIdle(engine, Math.min(seconds, IDLE_S_MAX));
   const dataSet = options.createDataSet(MESSAGE_COUNT);

@@ -17,6 +17,7 @@ import { FrameArena } from "./frame-arena.ts";
 import type { FrameSocket } from "./frame-socket.ts";
 import { KinesisTarget } from "./kinesis-target.ts";
 import { MemorySampler } from "./memory-sampler.ts";
+import { profileArgs } from "./profile-args.ts";
 import { ReplayThread } from "./replay-thread.ts";
 
 const KIB = 1024;
@@ -45,7 +46,7 @@ export const memoryBench: Bench = {
 
 async function* runMemory(options: BenchOptions): AsyncGenerator<BenchRecord> {
   const { caseFilter, storeRoot, profileDirectory } = options;
-  const nodeArgs = profileDirectory === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDirectory}`];
+  const nodeArgs = profileArgs(profileDirectory);
   const target = await KinesisTarget.start();
   let engine: BenchEngine | undefined;
   let run: MemoryRun | undefined;

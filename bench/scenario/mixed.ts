@@ -14,6 +14,7 @@ import { AppendPipeline } from "./append-pipeline.ts";
 import { caseRecord, mergedLatencies } from "./case-record.ts";
 import { fillStream } from "./filled-store.ts";
 import { FrameArena } from "./frame-arena.ts";
+import { profileArgs } from "./profile-args.ts";
 import { ReplayThread } from "./replay-thread.ts";
 import type { CostedSlice, Slice } from "./slice.ts";
 import { messageRate, TurnRatios } from "./turns.ts";
@@ -52,7 +53,7 @@ interface Rounds {
 
 async function* runMixed(options: BenchOptions): AsyncGenerator<BenchRecord> {
   const { caseFilter, seconds, storeRoot, profileDirectory } = options;
-  const nodeArgs = profileDirectory === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDirectory}`];
+  const nodeArgs = profileArgs(profileDirectory);
   const engine = await BenchEngine.start({ engineScript, storeRoot, nodeArgs });
   let replay: ReplayThread | undefined;
   try {

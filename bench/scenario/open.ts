@@ -19,6 +19,7 @@ import { caseRecord } from "./case-record.ts";
 import type { FrameSocket } from "./frame-socket.ts";
 import { KinesisTarget } from "./kinesis-target.ts";
 import { driverLagValues, OpenLoop, overValues, type OpenLoopSlice } from "./open-loop.ts";
+import { profileArgs } from "./profile-args.ts";
 import type { CostedSlice } from "./slice.ts";
 
 const RATE_DEFAULT = 50_000;
@@ -55,7 +56,7 @@ async function* runOpen(options: BenchOptions): AsyncGenerator<BenchRecord> {
 
 async function measure(name: string, options: BenchOptions, hasExporter: boolean): Promise<BenchRecord> {
   const { seconds, storeRoot, profileDirectory, rate: messagesPerSecond = RATE_DEFAULT } = options;
-  const nodeArgs = profileDirectory === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDirectory}`];
+  const nodeArgs = profileArgs(profileDirectory);
   const dataSet = options.createDataSet(MESSAGE_COUNT);
   const target = hasExporter ? await KinesisTarget.start() : undefined;
   let engine: BenchEngine | undefined;

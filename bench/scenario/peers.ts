@@ -8,6 +8,7 @@ import { natsServer, PeerServer, redisServer, versionOf, type PeerServerKind } f
 import { roundTo } from "../statistics.ts";
 import { engineScript, measureCosts, startAppendCase, type EngineOptions } from "./append-case.ts";
 import { caseRecord, emptyCaseValues, mergedLatencies } from "./case-record.ts";
+import { profileArgs } from "./profile-args.ts";
 import { startProducerCase } from "./producer-case.ts";
 import type { CostedSlice, RunningCase, ScenarioCase } from "./slice.ts";
 import { measureInTurns, messageRate, ratioInTurns, type MeasuredCase } from "./turns.ts";
@@ -140,7 +141,7 @@ function groupCases(
 ): ScenarioCase[] {
   const { label, options, dataSet, messagesPath, there } = context;
   const { storeRoot, profileDirectory } = options;
-  const nodeArgs = profileDirectory === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDirectory}`];
+  const nodeArgs = profileArgs(profileDirectory);
   const engine: EngineOptions = { engineScript, storeRoot, nodeArgs };
   const flushOnWrite = durability === behind;
   const cases: ScenarioCase[] = [

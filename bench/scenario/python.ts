@@ -6,6 +6,7 @@ import { createInterface } from "node:readline";
 import type { Bench, BenchOptions, BenchRecord, BenchValues } from "../bench.ts";
 import { repositoryRoot } from "../environment.ts";
 import { BenchEngine, engineScript } from "./append-case.ts";
+import { profileArgs } from "./profile-args.ts";
 
 const MESSAGE_COUNT = 32_768;
 const STDERR_CHARACTERS_MAX = 4096;
@@ -18,8 +19,13 @@ export const pythonBench: Bench = {
   summary: "the Python client: appends and their latency, a subscription",
   secondsDefault: 3,
   settings: {},
-  async *run({ caseFilter, seconds, storeRoot, createDataSet }: BenchOptions): AsyncGenerator<BenchRecord> {
-    const engine = await BenchEngine.start({ engineScript, storeRoot, nodeArgs: [] });
+  async *run(benchOptions: BenchOptions): AsyncGenerator<BenchRecord> {
+    const { caseFilter, seconds, storeRoot, createDataSet, profileDirectory } = benchOptions;
+    const engine = await BenchEngine.start({
+      engineScript,
+      storeRoot,
+      nodeArgs: profileArgs(profileDirectory),
+    });
     try {
       const payloads = path.join(engine.storeDirectory, "bench-payloads");
       writeFileSync(payloads, createDataSet(MESSAGE_COUNT).messages.map(toLine).join(""));

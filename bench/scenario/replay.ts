@@ -9,6 +9,7 @@ import { caseRecord } from "./case-record.ts";
 import { fillStore, messageAt, type Stored } from "./filled-store.ts";
 import { FrameSocket } from "./frame-socket.ts";
 import { dropCaches } from "./page-cache.ts";
+import { profileArgs } from "./profile-args.ts";
 import { type ReplayCounts, ReplayReader } from "./replay-reader.ts";
 import type { ServerProcess } from "./server-process.ts";
 import type { CostedSlice, Slice } from "./slice.ts";
@@ -65,7 +66,7 @@ async function* runReplay(options: BenchOptions): AsyncGenerator<BenchRecord> {
     ({ name, isCold }) => name.includes(caseFilter) && (isCold !== true || dropCaches()),
   );
   if (wanted.length === 0) return;
-  const nodeArgs = profileDirectory === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDirectory}`];
+  const nodeArgs = profileArgs(profileDirectory);
   const rounds = Math.min(Math.max(Math.floor(seconds), 1), ROUNDS_MAX);
   const messagesMin = Math.min(Math.round(seconds * MESSAGES_PER_S), MESSAGES_MAX);
   const storeDirectory = mkdtempSync(path.join(storeRoot, "millrace-replay-"));

@@ -23,6 +23,7 @@ import {
 import { AppendPipeline } from "./append-pipeline.ts";
 import { FrameArena } from "./frame-arena.ts";
 import type { FrameSocket } from "./frame-socket.ts";
+import { profileArgs } from "./profile-args.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -42,11 +43,12 @@ export const sealBench: Bench = {
   summary: "bytes on disk and bytes written of streams whose segments are rewritten",
   secondsDefault: 10,
   settings: { segment_bytes: SEGMENT_BYTES },
-  async *run({ caseFilter, seconds, storeRoot, createDataSet }: BenchOptions): AsyncGenerator<BenchRecord> {
+  async *run(options: BenchOptions): AsyncGenerator<BenchRecord> {
+    const { caseFilter, seconds, storeRoot, createDataSet, profileDirectory } = options;
     const dataSet = createDataSet(MESSAGE_COUNT);
     for (const { name, batchBytes } of awaitedCases) {
       if (name.includes(caseFilter))
-        yield await measureAwaited(name, { batchBytes, seconds, storeRoot, dataSet });
+        yield await measureAwaited(name, { batchBytes, seconds, storeRoot, dataSet, profileDirectory });
     }
     if (trickleName.includes(caseFilter)) yield await measureTrickle({ seconds, storeRoot, dataSet });
   },
@@ -95,10 +97,15 @@ async function measureAwaited(
     readonly seconds: number;
     readonly storeRoot: string;
     readonly dataSet: DataSet;
+    readonly profileDirectory: string | undefined;
   },
 ): Promise<BenchRecord> {
-  const { batchBytes, seconds, storeRoot, dataSet } = options;
-  const engine = await BenchEngine.start({ engineScript, storeRoot, nodeArgs: [] });
+  const { batchBytes, seconds, storeRoot, dataSet, profileDirectory } = options;
+  const engine = await BenchEngine.start({
+    engineScript,
+    storeRoot,
+    nodeArgs: profileArgs(profileDirectory),
+  });
   try {
     const socket = await engine.connect();
     const streamSegmentSize = seconds < SHORT_RUN_S ? SEGMENT_BYTES_OF_SHORT_RUN : SEGMENT_BYTES;

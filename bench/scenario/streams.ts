@@ -19,6 +19,7 @@ import { caseRecord } from "./case-record.ts";
 import { FrameArena } from "./frame-arena.ts";
 import type { FrameSocket } from "./frame-socket.ts";
 import { LITTLE_GARBAGE } from "./little-garbage.ts";
+import { profileArgs } from "./profile-args.ts";
 import type { CaseEnd, CostedSlice, RunningCase, ScenarioCase } from "./slice.ts";
 import { SpreadPipeline } from "./spread-pipeline.ts";
 import { measureInTurns, messageRate, ratioInTurns } from "./turns.ts";
@@ -45,7 +46,7 @@ export const streamsBench: Bench = {
 
 async function* runStreams(options: BenchOptions): AsyncGenerator<BenchRecord> {
   const { caseFilter, seconds, storeRoot, profileDirectory } = options;
-  const nodeArgs = profileDirectory === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDirectory}`];
+  const nodeArgs = profileArgs(profileDirectory);
   const engine: EngineOptions = { engineScript, storeRoot, nodeArgs };
   const dataSet = options.createDataSet(MESSAGE_COUNT);
   const counts = streamCounts.map((count) => (seconds < 1 ? Math.ceil(count / SHORT_DIVISOR) : count));

@@ -15,6 +15,7 @@ import {
 import { caseRecord } from "./case-record.ts";
 import type { FrameSocket } from "./frame-socket.ts";
 import { driverLagValues, OpenLoop, type OpenLoopSlice } from "./open-loop.ts";
+import { profileArgs } from "./profile-args.ts";
 import { ReplayReader } from "./replay-reader.ts";
 
 const RATE_DEFAULT = 1000;
@@ -40,7 +41,7 @@ async function* runTail(options: BenchOptions): AsyncGenerator<BenchRecord> {
 
 async function measure(name: string, options: BenchOptions, subscribers: number): Promise<BenchRecord> {
   const { seconds, storeRoot, profileDirectory, rate = RATE_DEFAULT } = options;
-  const nodeArgs = profileDirectory === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDirectory}`];
+  const nodeArgs = profileArgs(profileDirectory);
   const engine = await BenchEngine.start({ engineScript, storeRoot, nodeArgs });
   try {
     const socket = await engine.connect();

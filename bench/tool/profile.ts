@@ -13,6 +13,7 @@ import { integerOption, parseToolArgs } from "./tool-args.ts";
 
 const TOP_DEFAULT = 15;
 const TOP_MAX = 1000;
+const PLACES_SHOWN = 6;
 const BYTES_PER_MIB = 2 ** 20;
 const BYTES_PER_GB = 1e9;
 
@@ -95,7 +96,10 @@ function profileLines({
     lines.push("No thread of an engine is among them: this bench starts none, or none with a profile.");
   for (const record of records) lines.push(...coreLines(record));
   for (const thread of threads) {
-    lines.push("", `${nameOf(thread)}, own time`);
+    const places = thread.places
+      .slice(0, PLACES_SHOWN)
+      .map(({ place, share }) => `${place} ${percent(share)}`);
+    lines.push("", `${nameOf(thread)}, own time: ${places.join(", ")}`);
     for (const { name, where, share } of thread.functions)
       lines.push(`${percent(share).padStart(9)}  ${name.padEnd(FUNCTION_WIDTH - 2)}  ${where}`.trimEnd());
   }

@@ -21,6 +21,8 @@ export interface ProfiledThread {
   /** False where nothing says when it was measured: shares are of its whole life then. */
   readonly isWindowed: boolean;
   readonly summary: Omit<ProfileSummary, "functions">;
+  /** The same by folder or package, of all functions: a flat profile shows there where its time went. */
+  readonly places: readonly { readonly place: string; readonly share: number }[];
   readonly functions: readonly { readonly name: string; readonly where: string; readonly share: number }[];
 }
 
@@ -64,11 +66,33 @@ function readThread(
     file,
     isWindowed: spans.length > 0,
     summary,
+    places: placesOf(functions, positions),
     functions: functions.slice(0, top).map(({ frame, share }) => {
       const name = frame.functionName === "" ? "(anonymous)" : frame.functionName;
       return { name, where: positions.where(frame), share };
     }),
   };
+}
+
+function placesOf(
+  functions: ProfileSummary["functions"],
+  positions: SourcePositions,
+): ProfiledThread["places"] {
+  const shares = new Map<string, number>();
+  for (const { frame, share } of functions) {
+    const place = placeOf(positions.where(frame));
+    shares.set(place, (shares.get(place) ?? 0) + share);
+  }
+  return [...shares].map(([place, share]) => ({ place, share })).sort((a, b) => b.share - a.share);
+}
+
+/** `src/log`, a package's name, `node:zlib`, or `native` for what has no file. */
+export function placeOf(where: string): string {
+  const inPackage = /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(where)?.[1];
+  if (inPackage !== undefined) return inPackage;
+  if (where === "") return "native";
+  if (where.startsWith("node:")) return /^node:(?:internal\/)?\w+/.exec(where)![0];
+  return where.split("/").slice(0, -1).slice(0, 2).join("/");
 }
 
 /** Node names its files CPU.<date>.<time>.<pid>.<thread>.<number>.cpuprofile */

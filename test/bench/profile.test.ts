@@ -5,7 +5,7 @@ import path from "node:path";
 import { describe, it } from "node:test";
 import { Doorbell } from "../../src/ring/doorbell.ts";
 import { joinSpans, summarizeProfile, type CpuProfile } from "../../bench/tool/cpu-profile.ts";
-import type { ProfiledThread } from "../../bench/tool/profiled-threads.ts";
+import { placeOf, type ProfiledThread } from "../../bench/tool/profiled-threads.ts";
 import { runProgram } from "../support/program.ts";
 
 const dist = path.join(import.meta.dirname, "..", "..");
@@ -79,6 +79,22 @@ describe("joinSpans", () => {
       { startUs: 1, endUs: 4 },
       { startUs: 5, endUs: 10 },
     ]);
+  });
+});
+
+describe("placeOf", () => {
+  it("is a folder of the project, a package, a module of Node.js or native code", () => {
+    assert.deepEqual(
+      [
+        "src/export/destinations/kinesis.ts:7",
+        "../main/node_modules/@smithy/core/dist/index.js:1",
+        "node_modules/ws/lib/receiver.js:127",
+        "node:internal/streams/readable:3",
+        "node:zlib:853",
+        "",
+      ].map(placeOf),
+      ["src/export", "@smithy/core", "ws", "node:internal/streams", "node:zlib", "native"],
+    );
   });
 });
 
