@@ -16,3 +16,15 @@ export function endpointUrl(url: string): string {
   }
   return `ws+unix://${pathname}:${WEBSOCKET_PATH}`;
 }
+
+/** Whether a URL leads to this machine whatever the network is: by its address, not by a name that somebody may own. */
+export function isLoopback(url: string): boolean {
+  if (!URL.canParse(url)) return false;
+  const { hostname, protocol } = new URL(url);
+  return (
+    protocol === "ws+unix:" ||
+    hostname === "localhost" ||
+    hostname === "[::1]" ||
+    /^127\.\d+\.\d+\.\d+$/.test(hostname)
+  );
+}

@@ -35,8 +35,7 @@ import {
 import { backoffMs } from "./backoff.ts";
 import { loadPacker } from "./batch-packer.ts";
 import type { ClientOptions } from "./client-options.ts";
-import type { Call } from "./connection.ts";
-import { Connection } from "./connection.ts";
+import { type Call, Connection } from "./connection.ts";
 import { endpointUrl } from "./endpoint-url.ts";
 import type { Environment } from "./environment.ts";
 import { exportCommand, pauseChange } from "./export-commands.ts";
@@ -245,7 +244,8 @@ export class MillraceClient {
 
   /** Opens a stream for appending at a high rate. @throws {MillraceError} STREAM_NOT_FOUND, INVALID_SETTING */
   async producer(stream: string, options: ProducerOptions = {}): Promise<Producer> {
-    const packer = options.compression === "lz4" ? await loadPacker(this.#environment) : undefined;
+    const engine = { environment: this.#environment, url: this.#options.url ?? URL_DEFAULT };
+    const packer = await loadPacker(options.compression, engine);
     const producer = new Producer(this.#link(), { ...options, stream, packer });
     const connection = await this.#ready();
     const opened = await connection.openStream(stream);

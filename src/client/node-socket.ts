@@ -8,6 +8,7 @@ import {
   MESSAGE_BYTES_MAX_DEFAULT,
   READ_REPLY_BYTES_HARD_MAX,
 } from "../core/limits.ts";
+import { isLoopback } from "./endpoint-url.ts";
 import type { Socket, SocketListener, SocketOptions } from "./environment.ts";
 import { SUBPROTOCOL } from "./subprotocol.ts";
 
@@ -131,15 +132,4 @@ function endpoint(url: string): string {
  */
 function leaveZero(): void {
   // ws hands over a buffer of zeros.
-}
-
-function isLoopback(url: string): boolean {
-  if (!URL.canParse(url)) return false;
-  const { hostname, protocol } = new URL(url);
-  return (
-    protocol === "ws+unix:" ||
-    hostname === "localhost" ||
-    hostname === "[::1]" ||
-    /^127\.\d+\.\d+\.\d+$/.test(hostname)
-  );
 }

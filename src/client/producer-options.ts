@@ -19,7 +19,7 @@ export interface ProducerOptions {
   readonly inFlightMax?: number;
   /**
    * "lz4" compresses batches before they are sent, in Node.js only, and needs the package lz4-napi. What does not shrink is sent
-   * as it is. "none" by default.
+   * as it is, and to an engine on the same machine what has less than 48 KiB. "none" by default.
    */
   readonly compression?: Compression;
   /**

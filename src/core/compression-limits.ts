@@ -17,8 +17,12 @@ export const PRODUCER_BLOCK_SHARE_MIN = 3 / 16;
 export const PRODUCER_BLOCK_BYTES_MAX = APPEND_BATCH_BYTES_MAX;
 /** As large as a block of the store, which it becomes as it comes. */
 export const CLIENT_COMPRESSED_BATCH_BYTES_DEFAULT = BLOCK_TARGET_BYTES;
-/** A producer sends smaller batches as they are, and those of which LZ4 leaves more than this share. */
+/**
+ * A producer sends smaller batches as they are, and those of which LZ4 leaves more than this share. To an engine on the same machine
+ * it compresses only what becomes a block as it comes: no link carries less for the rest, and both would compress it.
+ */
 export const COMPRESSED_BATCH_BYTES_MIN = KIB;
+export const COMPRESSED_LOCAL_BATCH_BYTES_MIN = PRODUCER_BLOCK_SHARE_MIN * BLOCK_TARGET_BYTES;
 export const COMPRESSED_BATCH_SHARE_MAX = 15 / 16;
 
 assert(

@@ -28,11 +28,12 @@ function readings(count: number): string[] {
   return Array.from({ length: count }, (_, index) => `{"sensor":"motor-7","value":${(index * 7919) % 997}}`);
 }
 
-async function open(options: ProducerOptions) {
+/** The engine is on another machine, unless `url` says otherwise. */
+async function open(options: ProducerOptions, url = "wss://engine.example") {
   const engine = new WireEngine();
   engine.create("s");
   const environment = new ManualEnvironment(engine);
-  const client = await MillraceClient.connect({}, environment);
+  const client = await MillraceClient.connect({ url }, environment);
   return { engine, environment, client, producer: await client.producer("s", options) };
 }
 
@@ -60,6 +61,16 @@ describe("a producer that compresses", () => {
     await producer.send(["a".repeat(2000)]);
     assert.equal(engine.compressedBatches, 1);
     assert.equal(engine.streams.get("s")!.payloads.length, 10);
+  });
+
+  it("compresses for an engine on the same machine only what becomes a block as it comes", async () => {
+    for (const url of ["ws://127.0.0.1:8088", "ws+unix:///run/millrace.sock", "wss://localhost"]) {
+      const { engine, producer } = await open({ compression: "lz4" }, url);
+      await producer.send(["a".repeat(40_000)]);
+      assert.equal(engine.compressedBatches, 0, url);
+      await producer.send(["a".repeat(50_000)]);
+      assert.equal(engine.compressedBatches, 1, url);
+    }
   });
 
   it("gathers blocks of the store's size where nothing else is said", async () => {
@@ -128,13 +139,11 @@ describe("BatchPacker", () => {
   it("tries now and then what did not shrink, and every time once it does again", () => {
     const random = seededRandom(9);
     let tries = 0;
-    const packer = new BatchPacker({
-      ...nodeLz4,
-      compress: (raw) => {
-        tries += 1;
-        return nodeLz4.compress(raw);
-      },
-    });
+    const compress = (raw: Uint8Array): Uint8Array => {
+      tries += 1;
+      return nodeLz4.compress(raw);
+    };
+    const packer = new BatchPacker({ ...nodeLz4, compress }, { isLocal: false });
     const pack = (payload: Uint8Array): Batch => {
       const batch = Batch.of({ onResult: () => undefined }, [payload]);
       packer.pack(batch);

@@ -62,18 +62,26 @@ class Compressing(EngineTest):
         self.assertEqual(counters.batches, size // (256 * 1024 - 50) + 1)
 
     def test_what_does_not_shrink_or_is_small_goes_as_it_is(self) -> None:
-        noise = [os.urandom(4000) for _ in range(20)]
+        size = 50_000
+        noise = [os.urandom(size) for _ in range(20)]
+        small = b"a" * 40_000
         with Producer(self.stream, create=True, compression="lz4", linger_ms=60_000) as producer:
-            for message in (*noise, b"a" * 900):
+            for message in (*noise, small):
                 producer.append(message)
                 producer.flush()
-            self.assertEqual(producer.counters.sent_bytes, 20 * 4040 + 940)
+            plain = 20 * (size + 40) + len(small) + 40
+            self.assertEqual(producer.counters.sent_bytes, plain)
             # The next one is tried again after some that were not.
             for _ in range(32):
-                producer.append(b"b" * 4000)
+                producer.append(b"b" * size)
                 producer.flush()
-            self.assertLess(producer.counters.sent_bytes - 20 * 4040, 20 * 4040)
-        self.assertEqual(self.stored(), [*noise, b"a" * 900, *[b"b" * 4000] * 32])
+            self.assertLess(producer.counters.sent_bytes - plain, 20 * size)
+        self.assertEqual(self.stored(), [*noise, small, *[b"b" * size] * 32])
+
+    def test_small_batches_are_compressed_for_another_machine_only(self) -> None:
+        body = b"a" * 4000
+        self.assertIs(millrace._Packer(is_local=True).pack(body), body)
+        self.assertLess(len(millrace._Packer(is_local=False).pack(body)), 100)
 
     def test_one_large_message_is_compressed_up_to_the_size_that_the_engine_unpacks(self) -> None:
         large = [b"x" * (4 * 1024 * 1024 - 4), b"y" * (4 * 1024 * 1024)]
@@ -87,7 +95,7 @@ class Compressing(EngineTest):
     def test_messages_are_stored_once_over_broken_connections(self) -> None:
         proxy = CuttingProxy(self, self.engine.port)
         messages = readings(0, 40_000)
-        with Producer(self.stream, create=True, compression="lz4", batch_bytes=16 * 1024, url=proxy.url) as producer:
+        with Producer(self.stream, create=True, compression="lz4", batch_bytes=64 * 1024, url=proxy.url) as producer:
             for start in range(0, len(messages), 4000):
                 producer.append_many(messages[start : start + 4000])
                 acknowledged = producer.counters.acknowledged
@@ -97,10 +105,10 @@ class Compressing(EngineTest):
 
     def test_refused_messages_are_reported_as_they_were(self) -> None:
         rejections: List[Rejection] = []
-        definition: Dict[str, Any] = {"maxSize": 65_536, "streamSegmentSize": 16_384, "strategyOnFull": 0}
-        messages = readings(0, 3000)
+        definition: Dict[str, Any] = {"maxSize": 262_144, "streamSegmentSize": 65_536, "strategyOnFull": 0}
+        messages = readings(0, 12_000)
         with Producer(
-            self.stream, create=definition, compression="lz4", batch_bytes=16 * 1024, linger_ms=60_000, on_rejected=rejections.append
+            self.stream, create=definition, compression="lz4", batch_bytes=64 * 1024, linger_ms=60_000, on_rejected=rejections.append
         ) as producer:
             producer.append_many(messages)
             producer.flush()

@@ -86,9 +86,11 @@ _ACTIVE_SECONDS = 0.1
 _RECEIVE_BYTES = 256 * 1024
 _GAPS_IN_A_ROW_MAX = 3
 _BATCH_BYTES_DEFAULT = 64 * 1024
-# Compression: as large as a block of the store; smaller batches go as they are, and those of which more than a share is left.
+# Compression: as large as a block of the store; smaller batches go as they are, and those of which more than a share is left. On
+# the same machine that is what the engine would compress once more.
 _COMPRESSED_BATCH_BYTES_DEFAULT = 256 * 1024
 _COMPRESSED_BYTES_MIN = 1024
+_COMPRESSED_LOCAL_BYTES_MIN = 48 * 1024
 _COMPRESSED_BYTES_MAX = 4 * 1024 * 1024
 _COMPRESSED_SHARE_MAX = 15 / 16
 # After so many in a row that did not shrink, one in so many is tried.
@@ -636,7 +638,8 @@ class _Batch:
 class _Packer:
     """Compresses batches where it pays: what hardly shrinks is sent as it is, and tried only now and then."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_local: bool) -> None:
+        self._bytes_min = _COMPRESSED_LOCAL_BYTES_MIN if is_local else _COMPRESSED_BYTES_MIN
         try:
             import lz4.block
         except ImportError as error:
@@ -647,7 +650,7 @@ class _Packer:
         self._skipped = 0
 
     def pack(self, body: bytes) -> bytes:
-        if not _COMPRESSED_BYTES_MIN <= len(body) <= _COMPRESSED_BYTES_MAX:
+        if not self._bytes_min <= len(body) <= _COMPRESSED_BYTES_MAX:
             return body
         if self._futile_tries >= _FUTILE_TRIES_MAX:
             self._skipped += 1
@@ -803,8 +806,8 @@ class Producer:
     wait. `create=True` makes the stream if there is none, with the engine's defaults; a mapping gives fields of its definition.
     `url` and `token` are found as the engine's own commands find them: see the README.
 
-    `compression="lz4"` compresses batches before they are sent and needs the package lz4; what does not shrink is sent as it is.
-    `batch_bytes` is 64 KiB by default, with compression 256 KiB.
+    `compression="lz4"` compresses batches before they are sent and needs the package lz4; what does not shrink is sent as it is,
+    and to an engine on the same machine what has less than 48 KiB. `batch_bytes` is 64 KiB by default, with compression 256 KiB.
 
     Use it as a context manager, or call `close`. When the interpreter ends, what is left is sent for up to `exit_timeout`
     seconds, and a warning logged if that was too short. In a forked child the producer begins anew, under another id and with
@@ -841,7 +844,7 @@ class Producer:
         self.stream = stream
         self._address = _Address(url, token)
         self._create = create
-        self._packer = _Packer() if compression == "lz4" else None
+        self._packer = _Packer(self._address.is_loopback) if compression == "lz4" else None
         self._batch_bytes = batch_bytes
         self._linger = linger_ms / 1000
         self._memory_bytes = memory_bytes
