@@ -57,6 +57,10 @@ const benches: Readonly<Record<string, BenchEntry>> = {
     summary: "resident memory over time: idle, appends at full rate, a replay, an exporter, and after all",
     load: async () => (await import("./scenario/memory.ts")).memoryBench,
   },
+  flush: {
+    summary: "flushOnWrite: awaited and in batches, by producers beside each other, and the disk's own syncs",
+    load: async () => (await import("./scenario/flush.ts")).flushBench,
+  },
   awaited: {
     summary: "the official Node.js client, an append after another, with the native addon and without",
     load: async () => (await import("./scenario/awaited.ts")).awaitedBench,

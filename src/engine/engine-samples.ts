@@ -31,7 +31,7 @@ function settingSamples({ workerSettings: { syncIntervalMs, syncBytes } }: Engin
 function streamSamples(entry: StreamEntry): MetricSample[] {
   const labels = { stream: entry.definition.name };
   const { oldestSequence, nextSequence, syncedEndSequence } = entry.progress;
-  const { totalBytes, storedBytes, unsyncedBytes, writtenBytes, rewrittenBytes } = entry.progress;
+  const { totalBytes, storedBytes, unsyncedBytes, writtenBytes, rewrittenBytes, syncCount } = entry.progress;
   return [
     { name: "stream_messages_appended_total", value: entry.appendedMessageCount, labels },
     { name: "stream_bytes_appended_total", value: entry.appendedBytes, labels },
@@ -45,6 +45,7 @@ function streamSamples(entry: StreamEntry): MetricSample[] {
     { name: "stream_unsynced_bytes", value: unsyncedBytes, labels },
     { name: "stream_written_bytes_total", value: writtenBytes, labels },
     { name: "stream_rewritten_bytes_total", value: rewrittenBytes, labels },
+    { name: "stream_syncs_total", value: syncCount, labels },
     { name: "stream_rewrite_failures_total", value: entry.facts.rewriteFaults?.count ?? 0, labels },
     { name: "stream_torn_tail_bytes_total", value: entry.account.tornTailBytes, labels },
     { name: "stream_quarantined_total", value: entry.account.quarantinedCount, labels },

@@ -85,9 +85,7 @@ export class LogSegments {
     this.#chain = new SegmentChain(options.storage, recovered?.segments ?? []);
     this.#finder = new BlockFinder(this.#chain, this.#window);
     this.syncs = new SegmentSyncs({
-      clock: options.clock,
-      health: options.health,
-      fence: options.fence,
+      ...options,
       window: this.#window,
       log: this,
       poison: (active) => this.#poison(active),

@@ -6,12 +6,14 @@ import type { LogPolicy } from "./log-policy.ts";
 import type { SegmentEnd, SegmentWriter } from "./segment-writer.ts";
 import type { StorageHealth } from "./storage-health.ts";
 import type { UnsyncedWindow } from "./unsynced-window.ts";
+import type { WriteAccount } from "./write-account.ts";
 
 export interface SegmentSyncsOptions {
   readonly clock: Clock;
   readonly health: StorageHealth;
   readonly fence: DirectoryFence;
   readonly window: UnsyncedWindow;
+  readonly writes: Pick<WriteAccount, "noteSync">;
   readonly log: {
     readonly active: SegmentWriter | undefined;
     readonly policy: LogPolicy;
@@ -102,6 +104,7 @@ export class SegmentSyncs {
   /** A sync that covered everything up to `end` came back. */
   note(segment: SegmentWriter, end: SegmentEnd): void {
     segment.noteSynced(end);
+    this.#options.writes.noteSync();
     this.#options.window.dropBelow(end.endSequence, this.#options.clock.monotonicMs());
   }
 }

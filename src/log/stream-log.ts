@@ -175,7 +175,9 @@ export class StreamLog {
   get rewrites(): SegmentRewrites | undefined {
     return this.#closed || this.state !== "ok" ? undefined : this.#segments.rewrites;
   }
-  get writes(): Readonly<Pick<WriteAccount, "writtenBytes" | "rewrittenBytes" | "rewriteFaults">> {
+  get writes(): Readonly<
+    Pick<WriteAccount, "writtenBytes" | "rewrittenBytes" | "syncCount" | "rewriteFaults">
+  > {
     return this.#writes;
   }
   get state(): LogState {

@@ -11,6 +11,7 @@ export interface RewriteFaults {
 export class WriteAccount {
   #writtenBytes = 0;
   #rewrittenBytes = 0;
+  #syncCount = 0;
   #startOffset = 0;
   #storedBefore = 0;
   #rewriteFaults: RewriteFaults | undefined;
@@ -30,6 +31,11 @@ export class WriteAccount {
     return this.#rewrittenBytes;
   }
 
+  /** Syncs of the segments that grow; one makes all durable that came before it. */
+  get syncCount(): number {
+    return this.#syncCount;
+  }
+
   /** Undefined while there were none. */
   get rewriteFaults(): RewriteFaults | undefined {
     return this.#rewriteFaults;
@@ -37,6 +43,10 @@ export class WriteAccount {
 
   noteRewriteFault(error: unknown): void {
     this.#rewriteFaults = { count: (this.#rewriteFaults?.count ?? 0) + 1, last: textOf(error) };
+  }
+
+  noteSync(): void {
+    this.#syncCount += 1;
   }
 
   add(sizeBytes: number): void {

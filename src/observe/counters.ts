@@ -66,6 +66,11 @@ export const metricRows = {
     help: "Bytes written again in full-size blocks, since the stream was opened",
     labels: ["stream"],
   },
+  stream_syncs_total: {
+    type: "counter",
+    help: "Times that messages were made durable, since the stream was opened; one sync covers all that wait for it",
+    labels: ["stream"],
+  },
   stream_rewrite_failures_total: {
     type: "counter",
     help: "Rewrites of complete segments that failed, since the stream was opened; describe says why the last one did",

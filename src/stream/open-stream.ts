@@ -67,6 +67,7 @@ export function progressOf(log: StreamLog): StreamProgress {
     unsyncedBytes: log.unsyncedBytes,
     writtenBytes: log.writes.writtenBytes,
     rewrittenBytes: log.writes.rewrittenBytes,
+    syncCount: log.writes.syncCount,
   };
 }
 

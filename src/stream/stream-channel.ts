@@ -93,8 +93,10 @@ export interface StreamProgress {
   /** Bytes written to segments since the stream was opened: as messages came, and again in full-size blocks. */
   readonly writtenBytes: number;
   readonly rewrittenBytes: number;
+  /** Times that something was made durable since the stream was opened. */
+  readonly syncCount: number;
 }
-const PROGRESS_BYTES = 96;
+const PROGRESS_BYTES = 104;
 
 export const emptyProgress: StreamProgress = {
   state: StreamState.Ok,
@@ -109,6 +111,7 @@ export const emptyProgress: StreamProgress = {
   unsyncedBytes: 0,
   writtenBytes: 0,
   rewrittenBytes: 0,
+  syncCount: 0,
 };
 
 export function encodeProgress(slot: number, progress: StreamProgress): Buffer {
@@ -126,6 +129,7 @@ export function encodeProgress(slot: number, progress: StreamProgress): Buffer {
   record.writeDoubleLE(progress.unsyncedBytes, 72);
   record.writeDoubleLE(progress.writtenBytes, 80);
   record.writeDoubleLE(progress.rewrittenBytes, 88);
+  record.writeDoubleLE(progress.syncCount, 96);
   return record;
 }
 
@@ -143,6 +147,7 @@ export function decodeProgress(bytes: Buffer, at: number): StreamProgress {
     unsyncedBytes: bytes.readDoubleLE(at + 72),
     writtenBytes: bytes.readDoubleLE(at + 80),
     rewrittenBytes: bytes.readDoubleLE(at + 88),
+    syncCount: bytes.readDoubleLE(at + 96),
   };
 }
 

@@ -186,6 +186,7 @@ describe("bench run", () => {
       "streams",
       "connections",
       "memory",
+      "flush",
       "awaited",
       "recovery",
       "seal",

@@ -112,6 +112,11 @@ describe("StreamLog", () => {
     storage.completeSyncs();
     assert.deepEqual(order, ["first", "second, 2 syncs", "third"]);
     log.sync(() => order.push("nothing to wait for"));
+    assert.equal(
+      log.writes.syncCount,
+      storage.count("sync") - before,
+      "each sync is counted, whoever waited for it",
+    );
     assert.equal(order.length, 4);
   });
 
