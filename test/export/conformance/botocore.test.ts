@@ -1,54 +1,58 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import { environmentFor, startAnalytics, startSiteWise } from "../../support/iot-services.ts";
-import { Program, runProgram } from "../../support/program.ts";
+import { runProgram } from "../../support/program.ts";
 import { requireProgram, skipOrFail } from "../../support/require-program.ts";
 
 const timeout = 60_000;
 /** Debian's: its botocore is the one whose models the servers have. */
 const python = "/usr/bin/python3";
+const NOT_INSTALLED = 3;
+const why = "call the model servers as AWS's own client does";
 
-/** Calls one operation with the JSON of standard input. Bytes come as `{"utf8": …}`. Prints what it answers, or the error. */
+/** Calls one operation with each line of standard input, JSON with bytes as `{"utf8": …}`. Prints answers, or their errors. */
 const CLIENT = `
 import json, sys
-from botocore.config import Config
-from botocore.exceptions import ClientError
-from botocore.session import get_session
+try:
+    from botocore.config import Config
+    from botocore.exceptions import ClientError
+    from botocore.session import get_session
+except ImportError:
+    sys.exit(${NOT_INSTALLED})
 
 service, operation, url = sys.argv[1:]
 # One try, and the server judges what is sent.
 config = Config(inject_host_prefix=False, parameter_validation=False, retries={"max_attempts": 0})
 client = get_session().create_client(service, "us-east-1", endpoint_url=url, config=config)
 bytes_or_object = lambda each: each["utf8"].encode() if set(each) == {"utf8"} else each
-try:
-    answer = getattr(client, operation)(**json.load(sys.stdin, object_hook=bytes_or_object))
-except ClientError as error:
-    answer = {"error": error.response["Error"]["Code"], "status": error.response["ResponseMetadata"]["HTTPStatusCode"]}
-answer.pop("ResponseMetadata", None)
-json.dump(answer, sys.stdout)
+for line in sys.stdin:
+    try:
+        answer = getattr(client, operation)(**json.loads(line, object_hook=bytes_or_object))
+    except ClientError as error:
+        answer = {"error": error.response["Error"]["Code"], "status": error.response["ResponseMetadata"]["HTTPStatusCode"]}
+    answer.pop("ResponseMetadata", None)
+    print(json.dumps(answer))
 `;
 
-/** What botocore makes of the answer. Undefined, and the test skipped, where it is not installed. */
-async function clientFor(
+/** What botocore makes of the answers to these inputs. Undefined, and the test skipped, where it is not installed. */
+async function callAll(
   t: TestContext,
   { service, operation, url }: { service: string; operation: string; url: string },
-): Promise<((input: unknown) => Promise<Record<string, unknown>>) | undefined> {
-  if (!requireProgram(t, python, "call the model servers as AWS's own client does")) return undefined;
-  const look = new Program(t, ["-c", "import botocore"], { nodePath: python });
-  if ((await look.finished()).code !== 0) {
-    skipOrFail(
-      t,
-      "python3-botocore is not installed; needed to call the model servers as AWS's own client does",
-    );
+  inputs: readonly unknown[],
+): Promise<readonly Record<string, unknown>[] | undefined> {
+  if (!requireProgram(t, python, why)) return undefined;
+  const env = { HOME: "/nonexistent", ...environmentFor({ url }) };
+  const input = inputs.map((each) => `${JSON.stringify(each)}\n`).join("");
+  const options = { nodePath: python, env, input };
+  const { code, stdout, stderr } = await runProgram(t, ["-c", CLIENT, service, operation, url], options);
+  if (code === NOT_INSTALLED) {
+    skipOrFail(t, `python3-botocore is not installed; needed to ${why}`);
     return undefined;
   }
-  const env = { HOME: "/nonexistent", ...environmentFor({ url }) };
-  return async (input) => {
-    const options = { nodePath: python, env, input: JSON.stringify(input) };
-    const { code, stdout, stderr } = await runProgram(t, ["-c", CLIENT, service, operation, url], options);
-    assert.equal(code, 0, stderr);
-    return JSON.parse(stdout) as Record<string, unknown>;
-  };
+  assert.equal(code, 0, stderr);
+  const answers = stdout.trimEnd().split("\n");
+  assert.equal(answers.length, inputs.length);
+  return answers.map((line) => JSON.parse(line) as Record<string, unknown>);
 }
 
 test(
@@ -57,38 +61,39 @@ test(
   async (t) => {
     const server = await startAnalytics(t);
     if (server === undefined) return;
-    const call = await clientFor(t, {
-      service: "iotanalytics",
-      operation: "batch_put_message",
-      url: server.url,
-    });
-    if (call === undefined) return;
+    server.answer = (_, index) => {
+      if (index === 2) return { kind: "error", type: "ThrottlingException" };
+      const errors = index === 1 ? [{ index: 1, code: "InternalFailureException", message: "later" }] : [];
+      return { kind: "entries", errors };
+    };
     const messages = ["a", "b"].map((messageId) => ({ messageId, payload: { utf8: `größe ${messageId}` } }));
-    assert.deepEqual(await call({ channelName: "readings", messages }), { batchPutMessageErrorEntries: [] });
-    assert.deepEqual(
-      server.stored.map(({ channel, messageId, payload }) => [channel, messageId, payload.toString()]),
-      [
-        ["readings", "a", "größe a"],
-        ["readings", "b", "größe b"],
-      ],
-    );
-    server.answer = () => ({
-      kind: "entries",
-      errors: [{ index: 1, code: "InternalFailureException", message: "later" }],
-    });
-    assert.deepEqual(await call({ channelName: "readings", messages }), {
-      batchPutMessageErrorEntries: [
-        { messageId: "b", errorCode: "InternalFailureException", errorMessage: "later" },
-      ],
-    });
-    assert.deepEqual(server.refusals, []);
-    const refused = await call({ channelName: "no-channel", messages });
-    assert.deepEqual(refused, { error: "InvalidRequestException", status: 400 });
-    server.answer = () => ({ kind: "error", type: "ThrottlingException" });
-    assert.deepEqual(await call({ channelName: "readings", messages }), {
-      error: "ThrottlingException",
-      status: 429,
-    });
+    const input = { channelName: "readings", messages };
+    const target = { service: "iotanalytics", operation: "batch_put_message", url: server.url };
+    const inputs = [input, input, input, { channelName: "no-channel", messages }];
+    const answers = await callAll(t, target, inputs);
+    if (answers === undefined) return;
+    const errorMessage = "later";
+    assert.deepEqual(answers, [
+      { batchPutMessageErrorEntries: [] },
+      {
+        batchPutMessageErrorEntries: [
+          { messageId: "b", errorCode: "InternalFailureException", errorMessage },
+        ],
+      },
+      { error: "ThrottlingException", status: 429 },
+      { error: "InvalidRequestException", status: 400 },
+    ]);
+    const stored = server.stored.map(({ channel, messageId, payload }) => [
+      channel,
+      messageId,
+      payload.toString(),
+    ]);
+    const [a, b] = [
+      ["readings", "a", "größe a"],
+      ["readings", "b", "größe b"],
+    ];
+    assert.deepEqual(stored, [a, b, a]);
+    assert.equal(server.refusals.length, 1);
   },
 );
 
@@ -98,9 +103,8 @@ test(
   async (t) => {
     const server = await startSiteWise(t);
     if (server === undefined) return;
-    const target = { service: "iotsitewise", operation: "batch_put_asset_property_value", url: server.url };
-    const call = await clientFor(t, target);
-    if (call === undefined) return;
+    server.answer = (_, index) =>
+      index === 2 ? { kind: "error", type: "ThrottlingException" } : { kind: "accept" };
     const timeInSeconds = Math.floor(Date.now() / 1000);
     const entry = (entryId: string, value: object, seconds = timeInSeconds) => ({
       entryId,
@@ -113,18 +117,22 @@ test(
       entry("c", { booleanValue: true }),
       entry("d", { stringValue: "größe" }),
     ];
-    assert.deepEqual(await call({ entries }), { errorEntries: [] });
+    const old = entry("old", { integerValue: 1 }, 1);
+    const target = { service: "iotsitewise", operation: "batch_put_asset_property_value", url: server.url };
+    const answers = await callAll(t, target, [{ entries }, { entries: [old] }, { entries }, { entries: [] }]);
+    if (answers === undefined) return;
+    const [first, second, ...others] = answers;
+    assert.deepEqual(first, { errorEntries: [] });
+    const refused = second?.["errorEntries"] as { entryId: string; errors: { errorCode: string }[] }[];
+    assert.deepEqual(
+      refused.map(({ entryId, errors }) => [entryId, errors[0]?.errorCode]),
+      [["old", "TimestampOutOfRangeException"]],
+    );
+    assert.deepEqual(others, [
+      { error: "ThrottlingException", status: 429 },
+      { error: "InvalidRequestException", status: 400 },
+    ]);
     assert.deepEqual(server.stored, entries);
-    const { errorEntries } = await call({
-      entries: [entry("old", { integerValue: 1 }, 1), ...entries.slice(0, 1)],
-    });
-    const [first, ...others] = errorEntries as { entryId: string; errors: { errorCode: string }[] }[];
-    assert.equal(first?.entryId, "old");
-    assert.equal(first.errors[0]?.errorCode, "TimestampOutOfRangeException");
-    assert.deepEqual(others, []);
-    assert.deepEqual(server.refusals, []);
-    assert.deepEqual(await call({ entries: [] }), { error: "InvalidRequestException", status: 400 });
-    server.answer = () => ({ kind: "error", type: "ThrottlingException" });
-    assert.deepEqual(await call({ entries }), { error: "ThrottlingException", status: 429 });
+    assert.equal(server.refusals.length, 1);
   },
 );
