@@ -16,38 +16,40 @@ export interface BenchResult {
   readonly records: readonly BenchRecord[];
 }
 
-const figure = v.union([v.number(), v.string(), v.null()]);
+/** JSON has numbers that a double takes for infinite. */
+const finite = v.pipe(v.number(), v.finite());
+const figure = v.union([finite, v.string(), v.null()]);
 const latencySummary = v.object({
-  count: v.number(),
-  min_us: v.number(),
-  mean_us: v.number(),
-  max_us: v.number(),
-  percentiles_us: v.array(v.tuple([v.number(), v.number()])),
+  count: finite,
+  min_us: finite,
+  mean_us: finite,
+  max_us: finite,
+  percentiles_us: v.array(v.tuple([finite, finite])),
 });
 const resultSchema = v.object({
   format: v.literal(RESULT_FORMAT),
   bench: v.string(),
   environment: v.object({
     cpu: v.string(),
-    cores: v.number(),
-    memory_mib: v.number(),
+    cores: finite,
+    memory_mib: finite,
     kernel: v.string(),
     node: v.string(),
     commit: v.nullable(v.string()),
     started_at: v.string(),
-    load_average: v.number(),
+    load_average: finite,
     store_file_system: v.string(),
     data_set: v.string(),
-    settings: v.record(v.string(), v.union([v.string(), v.number()])),
+    settings: v.record(v.string(), v.union([v.string(), finite])),
   }),
   records: v.array(
     v.object({
       name: v.string(),
       values: v.record(v.string(), figure),
-      rounds: v.exactOptional(v.record(v.string(), v.array(v.number()))),
+      rounds: v.exactOptional(v.record(v.string(), v.array(finite))),
       latencies: v.exactOptional(v.record(v.string(), latencySummary)),
       sweep: v.exactOptional(v.object({ case: v.string(), parameters: v.record(v.string(), v.string()) })),
-      threads: v.exactOptional(v.record(v.string(), v.number())),
+      threads: v.exactOptional(v.record(v.string(), finite)),
     }),
   ),
 });

@@ -27,6 +27,8 @@ const LEFT = 62;
 const RIGHT = 20;
 const TOP = 34;
 const BOTTOM = 44;
+/** About that of a tick's text, of which no two may touch. */
+const CHARACTER_WIDTH = 7;
 
 /** One figure over one parameter: lines join the values, dots are the rounds. */
 export function sweepPlot({ figure, parameter, steps, series }: SweepPlotOptions): Markup {
@@ -42,7 +44,10 @@ export function sweepPlot({ figure, parameter, steps, series }: SweepPlotOptions
     }) => markup`<line class="grid" x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${y(at)}" y2="${y(at)}"/>
 <text class="tick" x="${LEFT - 8}" y="${y(at) + 4}" text-anchor="end">${text}</text>`,
   );
-  const columns = steps.map(
+  const labelWidth = Math.max(...steps.map((step) => step.length)) * CHARACTER_WIDTH + CHARACTER_WIDTH;
+  const labelEvery = Math.max(1, Math.ceil(labelWidth / gap));
+  const labelled = steps.filter((_, index) => index % labelEvery === 0);
+  const columns = labelled.map(
     (step) =>
       markup`<text class="tick" x="${x(step)}" y="${HEIGHT - BOTTOM + 18}" text-anchor="middle">${step}</text>`,
   );

@@ -47,8 +47,8 @@ function readSide(paths: string): NamedResult[] {
     .map((path) => ({ path, result: readResult(path) }));
 }
 
-const KEY_WIDTH = 32;
-const NUMBER_WIDTH = 13;
+const KEY_WIDTH = 28;
+const NUMBER_WIDTH = 12;
 const RATIO_WIDTH = 8;
 const INTERVAL_WIDTH = 16;
 

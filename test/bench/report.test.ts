@@ -83,7 +83,7 @@ describe("resultPage", () => {
 
   it("is whole in a browser: all plots, no error, nothing asked of the network", async (t) => {
     if (!requireProgram(t, BROWSER, "open the page of a result")) return;
-    const { complaints, requests, found } = await inspectPage(t, resultPage(results), {
+    const selectors = {
       lines: ".latency g.series polyline",
       labels: ".latency .legend label",
       bars: ".bars .row",
@@ -95,7 +95,12 @@ describe("resultPage", () => {
       rows: "table.figures tbody tr",
       differing: ".environment .differs",
       warnings: ".warning",
-    });
+    };
+    // A click on a line's name hides it, and no other.
+    const look = `document.querySelector(".latency .legend input.s1").click();
+      [0, 1, 2].map((line) => getComputedStyle(document.querySelector(".latency g.s" + line)).display).join()`;
+    const { complaints, requests, found, seen } = await inspectPage(t, resultPage(results), selectors, look);
+    assert.equal(seen, "inline,none,inline");
     assert.deepEqual(complaints, []);
     assert.deepEqual(requests, []);
     assert.deepEqual(found, {

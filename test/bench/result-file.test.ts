@@ -47,6 +47,9 @@ test("readResult names the file and the place that is wrong", (t) => {
   assert.throws(() => readResult(filePath), /format: .*other-1/);
   writeFileSync(filePath, JSON.stringify({ ...result, records: [{ name: "x", values: { y: [] } }] }));
   assert.throws(() => readResult(filePath), /records\.0\.values\.y/);
+  const infinite = JSON.stringify({ ...result, records: [{ name: "x", values: {}, rounds: { y: [9] } }] });
+  writeFileSync(filePath, infinite.replace("[9]", "[9e999]"));
+  assert.throws(() => readResult(filePath), /records\.0\.rounds\.y\.0/);
 });
 
 test("chooseDataSet takes a name, or the lines of a file again and again", (t) => {

@@ -12,6 +12,8 @@ export interface Inspected<K extends string> {
   readonly requests: readonly string[];
   /** How many elements each selector matches. */
   readonly found: Readonly<Record<K, number>>;
+  /** What the expression of `look` gave in the page. */
+  readonly seen: unknown;
 }
 
 type Params = Readonly<Record<string, unknown>>;
@@ -21,6 +23,7 @@ export async function inspectPage<K extends string>(
   t: CleanUp,
   html: string,
   selectors: Readonly<Record<K, string>>,
+  look = "undefined",
 ): Promise<Inspected<K>> {
   const pages = await PageServer.listen(t, "127.0.0.1", (target) => (target === "/" ? html : undefined));
   const url = `http://127.0.0.1:${pages.port}/`;
@@ -41,7 +44,8 @@ export async function inspectPage<K extends string>(
   const entries = Object.entries<string>(selectors);
   const counts = await Promise.all(entries.map(async ([, selector]) => tab.count(selector)));
   const found = Object.fromEntries(entries.map(([name], index) => [name, counts[index]!]));
-  return { complaints, requests, found: found as Record<K, number> };
+  const seen = await tab.evaluate(look);
+  return { complaints, requests, found: found as Record<K, number>, seen };
 }
 
 /** A tab of the browser, and the commands that it answers. */
@@ -84,9 +88,12 @@ class Tab {
   }
 
   async count(selector: string): Promise<number> {
-    const expression = `document.querySelectorAll(${JSON.stringify(selector)}).length`;
+    return (await this.evaluate(`document.querySelectorAll(${JSON.stringify(selector)}).length`)) as number;
+  }
+
+  async evaluate(expression: string): Promise<unknown> {
     const { result } = await this.command("Runtime.evaluate", { expression });
-    return (result as { value: number }).value;
+    return (result as { value?: unknown }).value;
   }
 
   async #inTime(what: string, wait: (resolve: (params: Params) => void) => void): Promise<Params> {
