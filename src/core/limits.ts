@@ -332,6 +332,8 @@ export const FILE_EXPORT_RECORD_OVERHEAD_BYTES = 384;
 export const FILE_EXPORT_PLACES_MAX = 8;
 /** What a destination could not do without a request is tried again. */
 export const EXPORT_TEND_RETRY_MS = 10_000;
+/** So long whoever removes a stream or an exporter waits for it. */
+export const EXPORT_TEND_MS_MAX = 20_000;
 /** Numbers that are tried behind a name that is taken. */
 export const FILE_EXPORT_NAME_TRIES_MAX = 1000;
 /** One of two states of a file that grows: the largest unit that a medium writes as one. */

@@ -72,7 +72,7 @@ export class ExportManager {
     this.#notices = new NoticeKeeper({ append: appendNotice, timers: this.#timers, logger });
     const work = { pool: this.#pool, logger, onDone: () => this.#queueWake() };
     this.#cancels = new CancelKeeper({ ...work, notices: this.#notices });
-    this.#tends = new TendKeeper({ ...work, storage, clock, running: this.#batches });
+    this.#tends = new TendKeeper({ ...work, storage, clock, timers: this.#timers, running: this.#batches });
     const onSynced = ({ stream }: Exporter): void => options.onStatusChange?.(stream.streamId);
     this.#keeper = new CursorKeeper({ ...work, storage, clock, onSynced });
     this.redrives = new Redrives({

@@ -1,7 +1,8 @@
 import { assert } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
 import { asMillraceError, textOf } from "../core/errors.ts";
-import { EXPORT_TEND_RETRY_MS } from "../core/limits.ts";
+import { EXPORT_TEND_MS_MAX, EXPORT_TEND_RETRY_MS } from "../core/limits.ts";
+import type { Timers } from "../core/timers.ts";
 import { EventName } from "../observe/events.ts";
 import type { Logger } from "../observe/logger.ts";
 import type { Storage } from "../log/storage.ts";
@@ -18,6 +19,7 @@ interface TendKeeperOptions {
   readonly pool: TaskPool;
   readonly storage: Storage;
   readonly clock: Clock;
+  readonly timers: Timers;
   readonly logger: Logger;
   /** What runs for streams: a removal waits for it. */
   readonly running: RunningWork;
@@ -33,16 +35,23 @@ interface Tending {
   error: string;
 }
 
+interface Answer extends Pick<TendResult, "error" | "dueInMs"> {
+  /** Settles when the task has really ended, which may be later than anybody waits for it. */
+  readonly over: Promise<unknown>;
+}
+
 /**
  * Has destinations do what is due without a batch: files of an exporter that has nothing to send, sends no more, or is gone, are
- * completed. One task at a time, and none while the exporter has another.
+ * completed. One task at a time, and none while the exporter has another. A directory may hang, as those of a network do: nobody waits
+ * for longer than EXPORT_TEND_MS_MAX, and until the task that hangs has ended no other one starts.
  */
 export class TendKeeper {
   readonly #options: TendKeeperOptions;
   readonly #known = new WeakMap<Exporter, Tending>();
   /** Places of exporters that are gone: who comes there anew waits. */
-  readonly #ending = new Map<string, Promise<void>>();
+  readonly #ending = new Map<string, Promise<unknown>>();
   #tail: Promise<unknown> = Promise.resolve();
+  #hanging: Promise<unknown> | undefined;
 
   constructor(options: TendKeeperOptions) {
     this.#options = options;
@@ -111,18 +120,19 @@ export class TendKeeper {
     tending.dueMs = Infinity;
     const isLast = settings.disabled || isOver(exporter);
     const task = { kind: "tend", ...place, destination: settings.destination, isLast } as const;
-    const ended = this.#queue(task).then(({ error, dueInMs }) => {
+    const answered = this.#queue(task);
+    const ended = answered.then(({ error, dueInMs }) => {
       if (error !== "" && error !== tending.error) this.#warn(stream.name, settings.identifier, error);
       tending.error = error;
       const inMs = error === "" ? (dueInMs ?? Infinity) : EXPORT_TEND_RETRY_MS;
       tending.dueMs = this.#nowMs() + inMs;
     });
     this.#options.running.add(stream.streamId, ended);
-    this.#hold(exporter, ended);
+    this.#hold(exporter, Promise.all([ended, answered.then(({ over }) => over)]));
   }
 
   /** Nothing starts for the exporter until `work` has settled. */
-  #hold(exporter: Exporter, work: Promise<void>): void {
+  #hold(exporter: Exporter, work: Promise<unknown>): void {
     exporter.isHeld = true;
     void work.then(() => {
       exporter.isHeld = false;
@@ -132,20 +142,37 @@ export class TendKeeper {
 
   #end(place: CursorPlace, streamName: string): Promise<void> {
     const key = cursorPath(place);
-    const ended = this.#queue({ kind: "tend", ...place, destination: undefined, isLast: true }).then(
-      ({ error }) => {
-        if (error !== "") this.#warn(streamName, undefined, error);
-        if (this.#ending.get(key) === ended) this.#ending.delete(key);
-      },
-    );
-    this.#ending.set(key, ended);
-    return ended;
+    const answered = this.#queue({ kind: "tend", ...place, destination: undefined, isLast: true });
+    const over = answered.then((answer) => answer.over);
+    this.#ending.set(key, over);
+    void over.then(() => {
+      if (this.#ending.get(key) === over) this.#ending.delete(key);
+    });
+    return answered.then(({ error }) => {
+      if (error !== "") this.#warn(streamName, undefined, error);
+    });
   }
 
-  #queue(task: TendTask): Promise<TendResult> {
-    const result = this.#tail.then(() => this.#run(task));
-    this.#tail = result;
-    return result;
+  #queue(task: TendTask): Promise<Answer> {
+    const answered = this.#tail.then(() => this.#answer(task));
+    this.#tail = answered;
+    return answered;
+  }
+
+  async #answer(task: TendTask): Promise<Answer> {
+    if (this.#hanging !== undefined)
+      return { error: "another directory does not answer", over: Promise.resolve() };
+    const over = this.#run(task);
+    let cancel: () => void = () => undefined;
+    const late = new Promise<undefined>((resolve) => {
+      cancel = this.#options.timers.setTimer(() => resolve(undefined), EXPORT_TEND_MS_MAX);
+    });
+    const result = await Promise.race([over, late]);
+    cancel();
+    if (result !== undefined) return { ...result, over };
+    this.#hanging = over;
+    void over.then(() => (this.#hanging = undefined));
+    return { error: `the directory does not answer within ${EXPORT_TEND_MS_MAX / 1000} s`, over };
   }
 
   async #run(task: TendTask): Promise<TendResult> {

@@ -5,6 +5,7 @@ import { emptyExportDefinition } from "../../src/core/stream-definition.ts";
 import { STREAM_START } from "../../src/core/stream-ledger.ts";
 import { changeStreamOptions, streamOptionsDefault } from "../../src/core/stream-options.ts";
 import type { TendTask } from "../../src/export/export-channel.ts";
+import type { Timers } from "../../src/core/timers.ts";
 import { Exporter } from "../../src/export/exporter.ts";
 import { type ExporterSettings, exporterSettingsOf } from "../../src/export/exporter-settings.ts";
 import { addPartNote } from "../../src/export/part-notes.ts";
@@ -17,6 +18,16 @@ import { HeldTasks, endOf, settled } from "./held-tasks.ts";
 
 const DIRECTORY = "/stream";
 
+/** One is set at a time, and fires when it is told to. */
+class OneTimer implements Timers {
+  fire: () => void = () => undefined;
+
+  setTimer(action: () => void): () => void {
+    this.fire = action;
+    return () => (this.fire = () => undefined);
+  }
+}
+
 class Bench {
   readonly clock = new ManualClock();
   readonly pool = new HeldTasks();
@@ -24,6 +35,7 @@ class Bench {
   readonly storage = new SimStorage();
   readonly warnings: unknown[] = [];
   readonly keeper: TendKeeper;
+  readonly timers = new OneTimer();
   doneCount = 0;
 
   constructor() {
@@ -31,6 +43,7 @@ class Bench {
     const warn = (_event: string, fields?: object): void => void this.warnings.push(fields);
     this.keeper = new TendKeeper({
       ...{ pool: this.pool, running: this.running, storage: this.storage, clock: this.clock },
+      timers: this.timers,
       logger: { ...silentLogger, warn },
       onDone: () => (this.doneCount += 1),
     });
@@ -200,4 +213,30 @@ test("TendKeeper completes what a redrive wrote once that has sent all it was as
   bench.keeper.look([redrive]);
   await settled();
   assert.equal(bench.task.isLast, true);
+});
+
+test("TendKeeper lets nobody wait for a directory that hangs, and has nothing else done while it does", async () => {
+  const bench = new Bench();
+  const hanging = bench.exporter();
+  bench.note(hanging);
+  bench.keeper.look([hanging]);
+  await settled();
+  const removal = bench.keeper.removed([bench.exporter({ exporterId: "ef".repeat(16) })], Promise.resolve());
+  await settled();
+  bench.timers.fire();
+  await removal;
+  await bench.running.ofStream("s");
+  assert.equal(bench.pool.all.length, 1, "the second one did not start");
+  assert.ok(hanging.isBusy, "its task may write yet");
+  assert.deepEqual(
+    bench.warnings.map((fields) => (fields as { reason: string }).reason.replace(/^.*completed: /, "")),
+    ["the directory does not answer within 20 s", "another directory does not answer"],
+  );
+  await bench.end();
+  assert.ok(!hanging.isBusy);
+  bench.clock.advance(EXPORT_TEND_RETRY_MS);
+  bench.keeper.look([hanging]);
+  await settled();
+  await bench.end();
+  assert.equal(bench.keeper.look([hanging]), Infinity);
 });

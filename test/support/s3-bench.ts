@@ -43,6 +43,16 @@ export const s3Settings = {
   statusStreamName: "status",
 } as const;
 
+const EXPORTER_ID = "00112233445566778899aabbccddeeff";
+
+/** Of a task. */
+interface S3Place {
+  readonly sequence?: number;
+  /** Of the exporter; that of the task by default. */
+  readonly position?: number;
+  readonly exporterId?: string;
+}
+
 /** The destination of S3 tasks in this process, a server, and a directory of files that may be uploaded. */
 export class S3Bench {
   readonly server: TestS3Server;
@@ -117,7 +127,7 @@ export class S3Bench {
   /** One step. Notices are taken, and what it asks for is given back with the next one. */
   async step(
     task: unknown,
-    { sequence = 0, position }: { sequence?: number; position?: number } = {},
+    { sequence = 0, position, exporterId = EXPORTER_ID }: S3Place = {},
   ): Promise<SendOutcome> {
     if (this.#destination === undefined) {
       await this.restart();
@@ -125,18 +135,17 @@ export class S3Bench {
     }
     const data = Buffer.from(typeof task === "string" ? task : JSON.stringify(task));
     const record = { sequence, ingestTimeMs: 1000 + sequence, data };
-    const outcome = await this.#destination!.send(
-      this.settings,
-      [record],
-      this.#context(position ?? sequence),
-    );
+    const outcome = await this.#destination!.send(this.settings, [record], {
+      ...this.#context(position ?? sequence),
+      exporterId,
+    });
     this.#continuation = outcome.kind === "progress" ? outcome.continuation : undefined;
     for (const { payload } of outcome.notices ?? []) this.told.push(JSON.parse(payload) as ToldStatus);
     return outcome;
   }
 
   /** Steps until the task is answered, or something fails. */
-  async run(task: unknown, place: { sequence?: number; position?: number } = {}): Promise<SendOutcome> {
+  async run(task: unknown, place: S3Place = {}): Promise<SendOutcome> {
     for (;;) {
       const outcome = await this.step(task, place);
       if (outcome.kind !== "progress") return outcome;
@@ -158,7 +167,7 @@ export class S3Bench {
     return {
       streamId: "stream",
       streamName: "tasks",
-      exporterId: "00112233445566778899aabbccddeeff",
+      exporterId: EXPORTER_ID,
       identifier: "uploads",
       streamDirectory: path.join(this.storeDirectory, "stream"),
       cursor: { ...newCursor(0), position },

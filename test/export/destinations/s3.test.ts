@@ -102,6 +102,26 @@ test("S3Destination finds a part whose answer was lost, where it may look", { ti
 });
 
 test(
+  "S3Destination looks for a lost part whatever it knows of another exporter's task",
+  { timeout },
+  async (t) => {
+    const bench = await S3Bench.start(t);
+    const task = { inputUrl: bench.file("a", contentOf(11 * MIB)), bucket: "bucket", key: "k" };
+    let drops = 1;
+    bench.server.answer = ({ kind, partNumber }) =>
+      kind === "part" && partNumber === 2 && drops-- > 0 ? { kind: "drop" } : undefined;
+    assert.equal((await bench.run(task)).kind, "failed");
+    await bench.step({ ...task, key: "other" }, { exporterId: "ab".repeat(16) });
+    assert.equal((await bench.run(task)).kind, "answered");
+    assert.deepEqual(bench.server.log, [
+      ...["begin", "part 1", "part 2"],
+      "begin",
+      ...["list", "part 3", "complete"],
+    ]);
+  },
+);
+
+test(
   "S3Destination begins again with a file that has changed, and gives up on one that goes on to",
   { timeout },
   async (t) => {
