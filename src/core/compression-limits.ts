@@ -15,6 +15,8 @@ export const COMPRESSION_PROBE_BLOCKS = 16;
 export const PRODUCER_BLOCK_SHARE_MIN = 3 / 16;
 /** Nor does a larger one, which can only be a single message: within 12 bytes of 4 MiB liblz4 asks for more than the engine checks. */
 export const PRODUCER_BLOCK_BYTES_MAX = APPEND_BATCH_BYTES_MAX;
+/** A worker returns to its event loop when it has unpacked so much: a slice of its ring may hold 255 times as much as it has bytes. */
+export const UNPACKED_BYTES_PER_TURN_MAX = 16 * KIB * KIB;
 /** As large as a block of the store, which it becomes as it comes. */
 export const CLIENT_COMPRESSED_BATCH_BYTES_DEFAULT = BLOCK_TARGET_BYTES;
 /**

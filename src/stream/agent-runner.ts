@@ -1,5 +1,6 @@
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import type { Clock } from "../core/clock.ts";
+import { UNPACKED_BYTES_PER_TURN_MAX } from "../core/compression-limits.ts";
 import { AGENT_SLICES_PER_TURN_MAX } from "../core/limits.ts";
 import { AdaptiveSpin } from "../ring/adaptive-spin.ts";
 import type { Doorbell } from "../ring/doorbell.ts";
@@ -9,7 +10,8 @@ import type { ControlRequest } from "./stream-channel.ts";
 /**
  * Turns a thread into a loop around the agent. Idle, it blocks on the doorbell, which costs nothing and wakes fastest; while a
  * sync runs it sleeps on the event loop instead, because that is where the end of an fdatasync is told. Now and then it returns to
- * the event loop in any case: what native code has allocated, each compressed block, is freed there only, however dead it is.
+ * the event loop in any case: what native code has allocated, each compressed block and each batch that was unpacked, is freed
+ * there only, however dead it is.
  */
 export async function runAgent(options: {
   readonly agent: StreamAgent;
@@ -21,11 +23,14 @@ export async function runAgent(options: {
   const spin = new AdaptiveSpin(clock);
   const hasInput = (): boolean => agent.hasInput();
   let slices = 0;
+  let unpackedBytes = 0;
   while (!agent.isClosed) {
     const isBusy = agent.doWork();
     slices += 1;
-    if (agent.isSyncing || slices >= AGENT_SLICES_PER_TURN_MAX) {
-      slices = 0;
+    unpackedBytes += agent.takeUnpackedBytes();
+    const isTurnDue = slices >= AGENT_SLICES_PER_TURN_MAX || unpackedBytes >= UNPACKED_BYTES_PER_TURN_MAX;
+    if (agent.isSyncing || isTurnDue) {
+      slices = unpackedBytes = 0;
       await turnOfEventLoop();
     } else if (!isBusy && agent.isTrickling && spin.poll(hasInput)) continue;
     // Armed before the last look, so that nothing can arrive unseen between the look and the sleep.

@@ -6,7 +6,7 @@ import { type BatchProducer, BlockBuilder, type BlockContent } from "../log/bloc
 import type { ProducerBlock } from "../log/lz4-frame.ts";
 import { type CheckedBatch, checkBatch } from "./checked-batch.ts";
 import type { AppendOutcome, OpenStream } from "./open-stream.ts";
-import type { AppendRecord } from "./stream-channel.ts";
+import { APPEND_FLAG_LZ4, type AppendRecord } from "./stream-channel.ts";
 import type { HandledSlot } from "./handled-slot.ts";
 import { SyncBudget } from "./sync-budget.ts";
 import type { UpSender } from "./up-sender.ts";
@@ -26,6 +26,7 @@ export class AppendStage {
   readonly #holding = new Set<OpenStream>();
   readonly #budget = new SyncBudget();
   #heldBytes = 0;
+  #unpackedBytes = 0;
   readonly #onSyncSettled: () => void;
   readonly #handledSlot: HandledSlot;
 
@@ -63,6 +64,13 @@ export class AppendStage {
 
   get isHoldingTooMuch(): boolean {
     return this.#heldBytes > HELD_BYTES_MAX;
+  }
+
+  /** How much was unpacked since the last call. */
+  takeUnpackedBytes(): number {
+    const bytes = this.#unpackedBytes;
+    this.#unpackedBytes = 0;
+    return bytes;
   }
 
   /** Goes on with the batches of streams whose sync has caught up. */
@@ -113,6 +121,8 @@ export class AppendStage {
   }
 
   #gather(stream: OpenStream, request: AppendRecord): boolean {
+    // Also of one that is refused: what it says it unpacks to was allocated.
+    if ((request.flags & APPEND_FLAG_LZ4) !== 0) this.#unpackedBytes += request.rawBytes;
     const batch = checkBatch(request);
     const { source, start, end } = batch;
     const { messageCount, producer } = request;

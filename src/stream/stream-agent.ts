@@ -116,6 +116,11 @@ export class StreamAgent {
     return this.#rewrites.isSyncing || this.#streams.some(({ log }) => log.isSyncing);
   }
 
+  /** Bytes of compressed batches that were unpacked since the last call. */
+  takeUnpackedBytes(): number {
+    return this.#appends.takeUnpackedBytes();
+  }
+
   /** One slice: append what arrived, commit, answer reads, tell progress. @returns whether there may be more to do at once. */
   doWork(): boolean {
     const { down, clock } = this.#options;

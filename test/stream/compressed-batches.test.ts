@@ -229,6 +229,9 @@ describe("a compressed batch that is not what it says", () => {
       fixture.append(2, 0, { ...asLz4({ ...good, block }), ...said });
       fixture.append(3, 0, asLz4(good));
       const [before, failed, after, ...rest] = fixture.outcomes();
+      const unpacked = 2 * good.rawBytes + (change.rawBytes ?? good.rawBytes);
+      assert.equal(fixture.agent.takeUnpackedBytes(), unpacked, "a refused one counts for what it says");
+      assert.equal(fixture.agent.takeUnpackedBytes(), 0);
       assert.deepEqual(firstSequences([before!, after!]), [0, count]);
       assert.deepEqual(rest, []);
       assert.ok(failed?.kind === "failed");
