@@ -159,7 +159,7 @@ describe("bench python", () => {
 for (const name of ["ring", "wire", "log", "framing"]) {
   describe(`bench ${name}`, () => {
     it("gives the same checksums each time", async (t) => {
-      const checksums = (lines: ResultLine[]): unknown[] =>
+      const checksums = (lines: readonly ResultLine[]): unknown[] =>
         lines.map((line) => [line.name, line["checksum"]]);
       const first = await bench(t, name, "--seconds", MICRO_S);
       assert.ok(first.length > 0);
@@ -168,7 +168,11 @@ for (const name of ["ring", "wire", "log", "framing"]) {
           assert.ok(Number(line[key]) > 0, `${line.name}: ${key}`);
         }
       }
-      assert.deepEqual(checksums(await bench(t, name, "--seconds", MICRO_S)), checksums(first));
+      const chosen = byLength({ everyday: ["--case", first[0]!.name], long: [] });
+      const again = await bench(t, name, "--seconds", MICRO_S, ...chosen);
+      assert.ok(again.length > 0);
+      const same = first.filter((line) => again.some((other) => other.name === line.name));
+      assert.deepEqual(checksums(again), checksums(same));
     });
   });
 }

@@ -5,9 +5,10 @@ import { MillraceClient, type Producer, StrategyOnFull } from "../../src/client/
 import { type Cut, CuttingProxy } from "../support/cutting-proxy.ts";
 import { EngineProcess, temporaryDirectory } from "../support/engine-process.ts";
 import { seededRandom, testSeed } from "../support/seeded-random.ts";
+import { byLength } from "../support/test-length.ts";
 
 /** `CUT_ROUNDS=500` for a long run. */
-const rounds = Number(process.env["CUT_ROUNDS"] ?? 14);
+const rounds = Number(process.env["CUT_ROUNDS"] ?? byLength({ everyday: 7, long: 14 }));
 const cuts: readonly Cut[] = ["both", "answers", "late"];
 const env = { STREAM_MANAGER_AUTHENTICATE_CLIENT: "false", MILLRACE_BLOCK_BYTES: "16384" };
 
