@@ -88,8 +88,8 @@ export class AwsModelServer<Entry> {
     return this.http.port;
   }
 
-  async listen(port?: number): Promise<void> {
-    await this.http.listen(port);
+  async listen(): Promise<void> {
+    await this.http.listen();
   }
 
   /** Cuts every connection and refuses new ones. */

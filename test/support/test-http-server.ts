@@ -37,9 +37,9 @@ export class TestHttpServer {
   }
 
   /** On the port that it had, or on a free one. */
-  async listen(port = this.#port): Promise<void> {
+  async listen(): Promise<void> {
     await new Promise<void>((resolve, reject) => {
-      this.#server.once("error", reject).listen(port, "127.0.0.1", resolve);
+      this.#server.once("error", reject).listen(this.#port, "127.0.0.1", resolve);
     });
     this.#port = (this.#server.address() as AddressInfo).port;
   }
@@ -48,12 +48,8 @@ export class TestHttpServer {
   async close(): Promise<void> {
     if (!this.#server.listening) return;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    this.cut();
-    await closed;
-  }
-
-  cut(): void {
     for (const socket of this.#sockets) socket.destroy();
+    await closed;
   }
 
   /** Connections from now on are shown another one; no session of an earlier one is taken up again. */

@@ -135,10 +135,6 @@ export class TestS3Server {
     await this.http.close();
   }
 
-  cut(): void {
-    this.http.cut();
-  }
-
   /** Somebody aborted all uploads. */
   forgetUploads(): void {
     this.#uploads.clear();
