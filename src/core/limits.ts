@@ -301,6 +301,8 @@ export const EXPORT_SLOW_RETRY_MS = 60_000;
 export const EXPORT_NOTICE_RETRY_MS = 250;
 /** Such tries for a task that ended with its stream or its exporter. */
 export const EXPORT_CANCEL_NOTICE_TRIES = 20;
+/** Between two tries to end the upload of an exporter that is gone, while S3 cannot be reached. */
+export const EXPORT_CANCEL_RETRY_MS = 60_000;
 /** After a request that took too long the next is half as large, down to this. */
 export const EXPORT_REQUEST_BYTES_MAX = 16 * MIB;
 export const EXPORT_REQUEST_BYTES_MIN = 64 * KIB;

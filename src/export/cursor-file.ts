@@ -14,6 +14,10 @@ export interface CursorPlace {
   readonly exporterId: string;
 }
 
+export function isSamePlace(one: CursorPlace, other: CursorPlace): boolean {
+  return one.exporterId === other.exporterId && one.streamDirectory === other.streamDirectory;
+}
+
 const DIRECTORY = "exporters";
 const SUFFIX = ".cursor";
 const NAME = /^([0-9a-f]{32}(?:-redrive)?)\.cursor$/;

@@ -7,6 +7,7 @@ import type { Storage } from "../log/storage.ts";
 import { CursorFile, cursorPath, storedExporterIds, type CursorPlace } from "./cursor-file.ts";
 import type { CursorRecord } from "./cursor-layout.ts";
 import type { CursorsResult, ExportTask } from "./export-channel.ts";
+import { storedUploadIds } from "./upload-file.ts";
 import type { TaskPool } from "./export-pool.ts";
 import type { Exporter } from "./exporter.ts";
 import { isRedriveId } from "./redrives.ts";
@@ -51,20 +52,18 @@ export class CursorKeeper {
     }
   }
 
-  /** Removes the cursors of exporters that are not among `kept`: the process ended before it did. Redrives keep theirs. */
-  forgetAllBut(
-    kept: readonly Pick<CursorPlace, "exporterId">[],
-    streamDirectory: string,
-    released: Promise<void>,
-  ): void {
-    const exporterIds = kept.map(({ exporterId }) => exporterId);
-    this.forget(this.#orphans(streamDirectory, exporterIds), released);
-  }
-
-  #orphans(streamDirectory: string, exporterIds: readonly string[]): CursorPlace[] {
+  /**
+   * What the directory of a stream holds of exporters that are not among `kept`: the process ended before it had removed that.
+   * Redrives keep theirs.
+   */
+  orphans(kept: readonly Pick<CursorPlace, "exporterId">[], streamDirectory: string): CursorPlace[] {
+    const { storage } = this.#options;
+    const keptIds = new Set(kept.map(({ exporterId }) => exporterId));
     try {
-      return storedExporterIds(this.#options.storage, streamDirectory)
-        .filter((exporterId) => !exporterIds.includes(exporterId) && !isRedriveId(exporterId))
+      const cursors = storedExporterIds(storage, streamDirectory).filter((id) => !isRedriveId(id));
+      // An upload may have begun before anything was accepted, which the first cursor tells.
+      return [...new Set([...cursors, ...storedUploadIds(storage, streamDirectory)])]
+        .filter((exporterId) => !keptIds.has(exporterId))
         .map((exporterId) => ({ streamDirectory, exporterId }));
     } catch (error) {
       this.#warn({ path: streamDirectory, reason: "cannot look for positions of former exporters" }, error);
@@ -101,13 +100,15 @@ export class CursorKeeper {
     });
   }
 
-  /** Removes cursor files once `released` has settled: until then a batch may write them. */
-  forget(cursors: readonly CursorPlace[], released: Promise<void>): void {
+  /**
+   * Removes cursor files once `released` has settled: until then a batch may write them. Those that it resolves with stay, for a
+   * start to find what is to be ended yet.
+   */
+  forget(cursors: readonly CursorPlace[], released: Promise<readonly CursorPlace[]>): void {
     if (cursors.length === 0) return;
-    const forgotten = this.#queue(async () => {
-      await released;
-      const { error } = await this.#run({ kind: "forget", cursors });
-      if (error !== "") this.#warn({ reason: `cannot remove positions: ${error}` });
+    const forgotten = released.then((kept) => {
+      const keptPaths = new Set(kept.map(cursorPath));
+      return this.#remove(cursors.filter((place) => !keptPaths.has(cursorPath(place))));
     });
     for (const place of cursors) {
       const path = cursorPath(place);
@@ -116,6 +117,14 @@ export class CursorKeeper {
         if (this.#forgetting.get(path) === forgotten) this.#forgetting.delete(path);
       });
     }
+  }
+
+  #remove(cursors: readonly CursorPlace[]): Promise<void> {
+    if (cursors.length === 0) return Promise.resolve();
+    return this.#queue(async () => {
+      const { error } = await this.#run({ kind: "forget", cursors });
+      if (error !== "") this.#warn({ reason: `cannot remove positions: ${error}` });
+    });
   }
 
   /** While it is there, the file at this place is not an exporter's that begins now. Resolves when it is gone. */

@@ -82,7 +82,10 @@ export interface CancelTask {
   readonly streamDirectory: string;
   readonly exporterId: string;
   readonly identifier: string;
-  readonly destination: DestinationSettings;
+  /** Undefined where the exporter is gone since another process. */
+  readonly destination: DestinationSettings | undefined;
+  /** What cannot be ended now stays; whoever waits for it is told so. */
+  readonly isLastTry: boolean;
   /** In words, for whoever waits for it. */
   readonly reason: string;
 }
@@ -172,6 +175,8 @@ export interface CursorsResult {
 /** The answer to a cancel task. */
 export interface CancelResult {
   readonly kind: "canceled";
+  /** Nothing is left to be tried again. */
+  readonly isEnded: boolean;
   readonly notices: readonly StreamNotice[];
 }
 

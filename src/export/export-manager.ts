@@ -6,6 +6,7 @@ import { EXPORT_POOL_THREADS_DEFAULT } from "../core/thread-limits.ts";
 import { systemTimers, type Timers } from "../core/timers.ts";
 import type { ExportStatus } from "../core/stream-definition.ts";
 import { EventName } from "../observe/events.ts";
+import { isSamePlace } from "./cursor-file.ts";
 import type { CursorRecord } from "./cursor-layout.ts";
 import { CancelKeeper } from "./cancel-keeper.ts";
 import { CursorKeeper } from "./cursor-keeper.ts";
@@ -15,6 +16,7 @@ import type { ExportedStream } from "./exported-stream.ts";
 import type { TaskEnd, TaskStart } from "./export-flight.ts";
 import type { ExportManagerOptions } from "./export-manager-options.ts";
 import { Exporter } from "./exporter.ts";
+import { ExporterLeftovers } from "./exporter-leftovers.ts";
 import type { ExporterLedger } from "./exporter-ledger.ts";
 import type { ExporterState } from "./exporter-state.ts";
 import { ExportTurns } from "./export-turns.ts";
@@ -52,6 +54,7 @@ export class ExportManager {
   readonly #aside: SetAsideKeeper;
   readonly #cancels: CancelKeeper;
   readonly #tends: TendKeeper;
+  readonly #leftovers: ExporterLeftovers;
   #batchesInFlight = 0;
   #cancelTimer: (() => void) | undefined;
   #wakeIsQueued = false;
@@ -71,15 +74,22 @@ export class ExportManager {
     this.#aside = new SetAsideKeeper({ keep: options.keepAside, clock });
     this.#notices = new NoticeKeeper({ append: appendNotice, timers: this.#timers, logger });
     const work = { pool: this.#pool, logger, onDone: () => this.#queueWake() };
-    this.#cancels = new CancelKeeper({ ...work, notices: this.#notices });
     this.#tends = new TendKeeper({ ...work, storage, clock, timers: this.#timers, running: this.#batches });
+    this.#cancels = new CancelKeeper({
+      ...{ ...work, notices: this.#notices, timers: this.#timers },
+      isTaken: (place) => [...this.#exporters.values()].some((one) => isSamePlace(one.place, place)),
+      onEnded: (place) => this.#keeper.forget([place], Promise.resolve([])),
+    });
     const onSynced = ({ stream }: Exporter): void => options.onStatusChange?.(stream.streamId);
     this.#keeper = new CursorKeeper({ ...work, storage, clock, onSynced });
+    this.#leftovers = new ExporterLeftovers({
+      ...{ keeper: this.#keeper, cancels: this.#cancels, tends: this.#tends, batches: this.#batches },
+    });
     this.redrives = new Redrives({
       sourceOf: (streamId) => this.#sources.get(streamId),
       readCursor: (place) => this.#keeper.read(place),
       onAdded: (exporter) => this.#exporters.set(exporter.key, exporter),
-      onRemoved: (exporter) => this.#ended([this.#remove(exporter)], exporter.stream.streamId),
+      onRemoved: (exporter) => this.#leftovers.end([this.#remove(exporter)], exporter.stream.streamId),
       onStarted: () => this.#queueWake(),
     });
   }
@@ -97,8 +107,7 @@ export class ExportManager {
       const stored = source.stream.isMemory ? undefined : this.#keeper.read(place);
       return this.#addExporter(source.stream, one, stored);
     });
-    const adopted = this.#tends.adopt(source.stream, source.exporters);
-    if (!source.stream.isMemory) this.#keeper.forgetAllBut(settings, directory, adopted);
+    this.#leftovers.clearOrphans(source.stream, source.exporters);
   }
 
   /**
@@ -121,9 +130,8 @@ export class ExportManager {
       return kept;
     });
     const removed = [...before.values()];
-    const places = removed.map((exporter) => this.#remove(exporter).place);
-    // A Memory stream has no positions, but who comes under the same name waits for the end of the one before there too.
-    this.#keeper.forget(places, this.#released(removed, streamId));
+    for (const exporter of removed) this.#remove(exporter);
+    this.#leftovers.clear(source.stream, removed);
     this.redrives.follow(streamId);
     this.#queueWake();
   }
@@ -134,18 +142,8 @@ export class ExportManager {
     for (const exporter of source.exporters) this.#remove(exporter);
     const redriven = this.redrives.forget(streamId);
     this.#sources.delete(streamId);
-    await Promise.all([redriven, this.#ended(source.exporters, streamId)]);
+    await Promise.all([redriven, this.#leftovers.end(source.exporters, streamId)]);
     this.#queueWake();
-  }
-
-  /** Resolves when no task has anything of exporters that were removed, and nothing of theirs is under way. */
-  async #ended(removed: readonly Exporter[], streamId: string): Promise<void> {
-    await this.#released(removed, streamId);
-    await this.#keeper.settled();
-  }
-
-  #released(removed: readonly Exporter[], streamId: string): Promise<void> {
-    return this.#tends.removed(removed, this.#cancels.removed(removed, this.#batches.ofStream(streamId)));
   }
 
   /** Exporters may read messages from the oldest up to, not including, the synced end. */

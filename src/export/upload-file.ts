@@ -1,5 +1,6 @@
 /** What an exporter keeps of an upload that takes several requests: a durable file beside its cursor (log/durable-file.ts). */
 import path from "node:path";
+import { systemCode } from "../core/errors.ts";
 import {
   makeDirectoryIfMissing,
   readDurableFile,
@@ -11,6 +12,7 @@ import { streamSeed } from "../log/stream-seed.ts";
 import { type CursorPlace, cursorPath } from "./cursor-file.ts";
 
 const SUFFIX = ".upload";
+const NAME = /^([0-9a-f]{32})\.upload$/;
 
 export function uploadPath(place: CursorPlace): string {
   const cursor = cursorPath(place);
@@ -36,4 +38,15 @@ export function writeUploadFile(storage: Storage, place: CursorPlace, content: U
 /** @throws the system's error */
 export function removeUploadFile(storage: Storage, place: CursorPlace): void {
   removeIfThere(storage, uploadPath(place));
+}
+
+/** The exporters of which a stream keeps an upload; not redrives, which go on with theirs. @throws the system's error */
+export function storedUploadIds(storage: Storage, streamDirectory: string): string[] {
+  const directory = path.dirname(uploadPath({ streamDirectory, exporterId: "" }));
+  try {
+    return storage.list(directory).flatMap(({ name }) => NAME.exec(name)?.[1] ?? []);
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return [];
+    throw error;
+  }
 }

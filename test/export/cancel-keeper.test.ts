@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MillraceError } from "../../src/core/errors.ts";
-import { EXPORT_CANCEL_NOTICE_TRIES } from "../../src/core/limits.ts";
+import { EXPORT_CANCEL_NOTICE_TRIES, EXPORT_CANCEL_RETRY_MS } from "../../src/core/limits.ts";
 import { emptyExportDefinition } from "../../src/core/stream-definition.ts";
 import { STREAM_START } from "../../src/core/stream-ledger.ts";
 import { streamOptionsDefault } from "../../src/core/stream-options.ts";
 import { CancelKeeper } from "../../src/export/cancel-keeper.ts";
+import { type CursorPlace, isSamePlace } from "../../src/export/cursor-file.ts";
 import type { StreamNotice } from "../../src/export/destinations/destination.ts";
 import type { BatchOutcome } from "../../src/export/export-channel.ts";
 import type { ExportedStream } from "../../src/export/exported-stream.ts";
@@ -51,8 +52,17 @@ function keeperOf({
   const timers = { setTimer: (action: () => void) => (setImmediate(action), () => undefined) };
   const notices = new NoticeKeeper({ append, timers, logger: silentLogger });
   let doneCount = 0;
-  const keeper = new CancelKeeper({ pool: tasks, notices, logger, onDone: () => (doneCount += 1) });
-  return { keeper, tasks, doneCount: () => doneCount };
+  const ended: CursorPlace[] = [];
+  const taken: CursorPlace[] = [];
+  const retries: { readonly delayMs: number; readonly action: () => void }[] = [];
+  const keeper = new CancelKeeper({
+    ...{ pool: tasks, notices, logger },
+    timers: { setTimer: (action, delayMs) => (retries.push({ action, delayMs }), () => undefined) },
+    onDone: () => (doneCount += 1),
+    isTaken: (place) => taken.some((one) => isSamePlace(one, place)),
+    onEnded: (place) => ended.push(place),
+  });
+  return { keeper, tasks, doneCount: () => doneCount, ended, taken, retries };
 }
 
 const progress: BatchOutcome = { kind: "progress", sentBytes: 5 };
@@ -74,7 +84,7 @@ test("CancelKeeper ends what is under way for a message that is gone, and lets n
     task.kind === "cancel" && task.streamId === "busy" && /expired or was overwritten/.test(task.reason),
   );
   assert.deepEqual([busy.isBusy, doneCount()], [true, 0]);
-  end({ kind: "canceled", notices: [] });
+  end({ kind: "canceled", notices: [], isEnded: true });
   await settled();
   assert.deepEqual([busy.isBusy, busy.isUnderWay, doneCount()], [false, false, 1]);
   keeper.look([idle, busy, pending]);
@@ -111,7 +121,9 @@ test("CancelKeeper ends what removed exporters have, one after the other, once n
   let release: () => void = () => undefined;
   const released = new Promise<void>((resolve) => (release = resolve));
   let isDone = false;
-  const done = keeper.removed([exporterOf("one"), exporterOf("other")], released).then(() => (isDone = true));
+  const done = keeper
+    .removed([exporterOf("one"), exporterOf("other")], released, { isLastTry: true })
+    .then(() => (isDone = true));
   await settled();
   assert.deepEqual(tasks.all, []);
   release();
@@ -120,7 +132,7 @@ test("CancelKeeper ends what removed exporters have, one after the other, once n
     const { task, end } = tasks.only();
     assert.ok(task.kind === "cancel" && task.streamId === name && /was removed/.test(task.reason));
     assert.equal(isDone, false);
-    end({ kind: "canceled", notices: [] });
+    end({ kind: "canceled", notices: [], isEnded: true });
   }
   await done;
   assert.equal(tasks.all.length, 2);
@@ -132,7 +144,9 @@ test("CancelKeeper asks nothing of an exporter that has nothing to end", async (
     definitionWith([{ identifier: "k", kinesisStreamName: "k" }]),
     streamOptionsDefault,
   );
-  await keeper.removed([new Exporter(exporterOf("s").stream, settings!, undefined)], Promise.resolve());
+  await keeper.removed([new Exporter(exporterOf("s").stream, settings!, undefined)], Promise.resolve(), {
+    isLastTry: true,
+  });
   assert.deepEqual(tasks.all, []);
 });
 
@@ -147,10 +161,10 @@ test("CancelKeeper tells of what it ended, and waits for no stream for ever", as
       return Promise.resolve();
     },
   });
-  const done = keeper.removed([exporterOf("one")], Promise.resolve());
+  const done = keeper.removed([exporterOf("one")], Promise.resolve(), { isLastTry: true });
   await settled();
   const notices = ["busy", "status"].map((streamName) => ({ streamName, payload: "canceled" }));
-  tasks.only().end({ kind: "canceled", notices });
+  tasks.only().end({ kind: "canceled", notices, isEnded: true });
   await done;
   assert.deepEqual(told, notices.slice(1));
   assert.equal(tries, EXPORT_CANCEL_NOTICE_TRIES + 2);
@@ -165,11 +179,45 @@ test("CancelKeeper says when a thread dies over it, and goes on with the next", 
     },
   };
   const { keeper, tasks } = keeperOf({ logger });
-  const done = keeper.removed([exporterOf("one"), exporterOf("other")], Promise.resolve());
+  const done = keeper.removed([exporterOf("one"), exporterOf("other")], Promise.resolve(), {
+    isLastTry: true,
+  });
   await settled();
   tasks.only().die();
   await settled();
-  tasks.only().end({ kind: "canceled", notices: [] });
+  tasks.only().end({ kind: "canceled", notices: [], isEnded: true });
   await done;
   assert.deepEqual(reasons, ["cannot end an upload in order"]);
+});
+
+test("CancelKeeper tries again what could not be ended, until it is or an exporter of that name has begun", async () => {
+  for (const fate of ["ended", "taken", "taken meanwhile"] as const) {
+    const { keeper, tasks, ended, taken, retries } = keeperOf();
+    const place = { streamDirectory: "/nowhere/s", exporterId: "0".repeat(32) };
+    const first = keeper.orphaned({ streamId: "s", name: "s" }, [place]);
+    await settled();
+    const { task, end } = tasks.only();
+    assert.ok(task.kind === "cancel" && task.destination === undefined && !task.isLastTry);
+    end({ kind: "canceled", notices: [], isEnded: false });
+    const left = await first;
+    assert.ok(left.length === 1 && isSamePlace(left[0]!, place), "nobody may forget it");
+    const [retry, ...others] = retries.splice(0);
+    assert.ok(retry?.delayMs === EXPORT_CANCEL_RETRY_MS && others.length === 0);
+    if (fate === "taken") taken.push(place);
+    retry.action();
+    await settled();
+    if (fate === "taken") {
+      assert.deepEqual(tasks.held, []);
+      continue;
+    }
+    tasks.only().die();
+    await settled();
+    assert.deepEqual(ended, []);
+    retries.splice(0)[0]!.action();
+    await settled();
+    if (fate === "taken meanwhile") taken.push(place);
+    tasks.only().end({ kind: "canceled", notices: [], isEnded: true });
+    await settled();
+    assert.deepEqual([ended.length, retries.length], [fate === "ended" ? 1 : 0, 0]);
+  }
 });

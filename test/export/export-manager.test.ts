@@ -345,7 +345,7 @@ test("ExportManager has work ended whose message is gone from the stream, and go
       if (task.kind === "cancel") {
         events.push(`cancel: ${task.reason}`);
         const notices = [{ streamName: "status", payload: "canceled" }];
-        return Promise.resolve({ kind: "canceled", notices });
+        return Promise.resolve({ kind: "canceled", isEnded: true, notices });
       }
       assert.equal(task.kind, "batch");
       events.push(`step at ${Math.max(task.cursor.position, task.oldest.sequence)}`);

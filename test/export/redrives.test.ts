@@ -80,7 +80,7 @@ for (const [what, remove] of [
         if (task.kind === "cancel") {
           canceled.push(task);
           if (isRedriveId(task.exporterId)) assert.equal(bench.manager.redrives.isEnding(target), true);
-          end({ kind: "canceled", notices: [] });
+          end({ kind: "canceled", notices: [], isEnded: true });
         } else if (task.kind === "forget") end({ kind: "cursors", files: [], error: "" });
         else assert.fail(`a ${task.kind} task is out`);
       }

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { symlinkSync } from "node:fs";
+import { readdirSync, symlinkSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
+import { setTimeout as after } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { EXPORT_PROGRESS_MS_MAX } from "../../src/core/limits.ts";
 import { Persistence } from "../../src/core/stream-definition.ts";
@@ -173,6 +174,52 @@ test(
     await uploads.append({ inputUrl: uploads.file("b", "b"), bucket: "bucket", key: "b" });
     assert.equal((await uploads.untilPassed()).exported.messages, 1);
     assert.ok((performance.now() - beganMs) / 1000 < EXPORT_PROGRESS_MS_MAX / 2000 + seconds);
+  },
+);
+
+test(
+  "an upload whose exporter was removed just before a kill is ended after the restart, once S3 can be reached",
+  { timeout },
+  async (t) => {
+    const uploads = await Uploads.start(t);
+    await uploads.createStreams();
+    const inputUrl = uploads.file("a", contentOf(21 * MIB));
+    uploads.server.answer = ({ kind, partNumber }) =>
+      kind === "abort" || (kind === "part" && partNumber === 2) ? { kind: "hang" } : undefined;
+    await uploads.append({ inputUrl, bucket: "bucket", key: "k" });
+    await uploads.server.until(() => uploads.server.log.includes("part 2"));
+    await uploads.client.updateMessageStream({ ...taskStream, exportDefinition: {} });
+    await uploads.server.until(() => uploads.server.log.includes("abort"));
+    uploads.client.close();
+    await uploads.engine.kill();
+    assert.equal(uploads.server.openUploadCount, 1);
+    const begun = uploads.server.log.filter((request) => request === "abort").length;
+    // The network is not there yet: a next start tries again.
+    uploads.server.answer = ({ kind }) => (kind === "abort" ? { kind: "error", status: 503 } : undefined);
+    await uploads.restart();
+    await uploads.server.until(
+      () => uploads.server.log.filter((request) => request === "abort").length > begun,
+    );
+    uploads.client.close();
+    await uploads.engine.stop();
+    assert.equal(uploads.server.openUploadCount, 1);
+    uploads.server.answer = () => undefined;
+    await uploads.restart();
+    await uploads.server.until(() => uploads.server.openUploadCount === 0);
+    assert.deepEqual(await uploads.untilStatuses((statuses) => statuses.includes("Canceled")), [
+      "InProgress",
+      "Canceled",
+    ]);
+    const [, canceled] = await uploads.told();
+    assert.deepEqual(
+      [canceled!.statusContext.exportIdentifier, canceled!.statusContext.streamName],
+      ["uploads", "tasks"],
+    );
+    // Nothing of the exporter is left.
+    const names = (): string[] =>
+      readdirSync(uploads.engine.storeDirectory, { recursive: true, encoding: "utf8" });
+    while (names().some((name) => /\.(upload|cursor)$/.test(name)))
+      await after(20, undefined, { signal: t.signal });
   },
 );
 

@@ -153,7 +153,8 @@ export class S3Bench {
   }
 
   async cancel(): Promise<void> {
-    for (const { payload } of await this.#destination!.cancel(this.settings, this.#context(0), "removed")) {
+    const { notices } = await this.#destination!.cancel(this.settings, this.#context(0), "removed");
+    for (const { payload } of notices) {
       this.told.push(JSON.parse(payload) as ToldStatus);
     }
   }

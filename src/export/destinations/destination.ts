@@ -119,6 +119,13 @@ export interface TendOutcome {
   readonly dueInMs?: number;
 }
 
+export interface CancelOutcome {
+  /** What there is to tell if this was the last try. */
+  readonly notices: readonly StreamNotice[];
+  /** Otherwise another try may do it. */
+  readonly isEnded: boolean;
+}
+
 /** One kind of place to send to. Lives in an export worker; its SDK is imported when the first one is made. */
 export interface Destination {
   /** Of a request to a destination of these settings, which are of its kind. */
@@ -137,14 +144,15 @@ export interface Destination {
     context: SendContext,
   ): Promise<SendOutcome>;
   /**
-   * Ends what the exporter has under way, as far as one try can. There where work takes several requests. Never rejects but
-   * for faults of ours. @returns what there is to tell
+   * Ends what the exporter has under way, as far as one try can. There where work takes several requests. `settings` are
+   * undefined where the exporter is gone, and what it kept has to say who wants to hear of it. Never rejects but for faults of
+   * ours.
    */
   cancel?(
-    settings: DestinationSettings,
+    settings: DestinationSettings | undefined,
     context: SendContext,
     reason: string,
-  ): Promise<readonly StreamNotice[]>;
+  ): Promise<CancelOutcome>;
   /**
    * Does what is due without a request, such as to complete a file that nothing was written to for long enough: when an outcome
    * said that it would be, and, with `isLast`, when the exporter sends nothing more. Then `settings` are undefined where nobody

@@ -9,7 +9,15 @@ import {
 } from "../../core/service-limits.ts";
 import type { Storage } from "../../log/storage.ts";
 import type { DestinationSettings } from "../exporter-settings.ts";
-import type { ExportRecord, SendContext, SendFailure, SendOutcome, StreamNotice } from "./destination.ts";
+import type {
+  CancelOutcome,
+  ExportRecord,
+  SendContext,
+  SendFailure,
+  SendOutcome,
+  StreamNotice,
+} from "./destination.ts";
+import { targetOf, tryAbort } from "./s3-abort.ts";
 import type { S3Api, S3Target } from "./s3-api.ts";
 import { classifyS3Error, type S3Fault } from "./s3-errors.ts";
 import {
@@ -80,12 +88,14 @@ export class S3TaskStep {
     }
   }
 
-  /** Ends a task that nobody will go on with. @returns what there is to tell */
-  async cancel(reason: string): Promise<StreamNotice[]> {
-    const stored = readUpload(this.#options.storage, this.#options.context);
-    if (stored === undefined || stored.final !== undefined) return [];
-    const warnings = await this.#abort(stored);
-    return [...warnings, ...this.#notices(stored, { status: S3Status.Canceled, text: reason })];
+  /** Ends a task that nobody will go on with, by one try. */
+  async cancel(stored: S3Upload, reason: string): Promise<CancelOutcome> {
+    const fault = await tryAbort(this.#options.api, stored);
+    const canceled = this.#notices(stored, { status: S3Status.Canceled, text: reason });
+    return {
+      notices: [...this.#warnings(stored, fault), ...canceled],
+      isEnded: fault?.kind !== "failed",
+    };
   }
 
   /** What was kept is of a task that is not due any more. @returns undefined when there is nothing left to tell of it */
@@ -281,17 +291,14 @@ export class S3TaskStep {
 
   /** Removes the parts of an upload by one try. @returns what there is to tell if they stay */
   async #abort(upload: S3Upload): Promise<StreamNotice[]> {
-    const { task, uploadId } = upload;
-    if (task === undefined || uploadId === undefined) return [];
-    try {
-      await this.#options.api.abort(targetOf(upload, task), uploadId);
-      return [];
-    } catch (error) {
-      const fault = classifyS3Error(error);
-      if (fault.kind === "gone") return [];
-      const text = `the parts of upload ${uploadId} of ${upload.key} stay in bucket ${task.bucket}: ${fault.error}`;
-      return this.#notices(upload, { status: S3Status.Warning, text });
-    }
+    return this.#warnings(upload, await tryAbort(this.#options.api, upload));
+  }
+
+  #warnings(upload: S3Upload, fault: S3Fault | undefined): StreamNotice[] {
+    if (fault === undefined) return [];
+    const bucket = upload.task?.bucket ?? "";
+    const text = `the parts of upload ${upload.uploadId ?? ""} of ${upload.key} stay in bucket ${bucket}: ${fault.error}`;
+    return this.#notices(upload, { status: S3Status.Warning, text });
   }
 
   /** The upload has begun: written down, then told. */
@@ -365,7 +372,10 @@ export class S3TaskStep {
   }
 
   #write(upload: S3Upload): void {
-    writeUpload(this.#options.storage, this.#options.context, upload);
+    const { storage, context, settings } = this.#options;
+    const { statusLevel, statusStreamName } = settings;
+    const audience = { identifier: context.identifier, statusLevel, statusStreamName };
+    writeUpload(storage, context, { ...upload, audience });
   }
 
   #nowMs(): number {
@@ -381,10 +391,6 @@ function accepted(requestBytes: number): SendOutcome {
 /** Whether something of the task was written down: without its end beside it, that would look like a task given up. */
 function isKept({ isAnnounced, region, denials, restarts }: S3Upload): boolean {
   return isAnnounced || region !== undefined || denials > 0 || restarts > 0;
-}
-
-function targetOf({ key, region }: S3Upload, { bucket }: S3Task): S3Target {
-  return { bucket, key, region };
 }
 
 /** This exporter alone waits. */

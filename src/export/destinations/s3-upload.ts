@@ -1,3 +1,4 @@
+import type { StatusLevel } from "../../core/stream-definition.ts";
 import type { Storage } from "../../log/storage.ts";
 import type { CursorPlace } from "../cursor-file.ts";
 import { readUploadFile, writeUploadFile } from "../upload-file.ts";
@@ -35,6 +36,14 @@ export interface S3Upload {
   readonly restarts: number;
   /** Nothing more is to be done than to tell of it. */
   readonly final?: { readonly status: S3Status; readonly text: string };
+  /** Who wants to hear of it, for whoever ends it when the exporter is gone. */
+  readonly audience?: UploadAudience | undefined;
+}
+
+export interface UploadAudience {
+  readonly identifier: string;
+  readonly statusLevel: StatusLevel;
+  readonly statusStreamName?: string | undefined;
 }
 
 const VERSION = 1;

@@ -3,17 +3,19 @@ import { BoundedMap } from "../../core/bounded-map.ts";
 import type { Clock } from "../../core/clock.ts";
 import { EXPORT_REMEMBERED_MAX } from "../../core/limits.ts";
 import type { Storage } from "../../log/storage.ts";
+import { StatusLevel } from "../../core/stream-definition.ts";
 import type { DestinationSettings } from "../exporter-settings.ts";
 import type { DestinationEnvironment } from "../worker-settings.ts";
 import type {
+  CancelOutcome,
   Destination,
   DestinationLimits,
   ExportRecord,
   SendContext,
   SendOutcome,
-  StreamNotice,
 } from "./destination.ts";
 import { S3Api } from "./s3-api.ts";
+import { readUpload } from "./s3-upload.ts";
 import { S3TaskStep } from "./s3-task-step.ts";
 
 /** A message of any size is read: one that is too large for a task is one that fails. */
@@ -64,8 +66,18 @@ export class S3Destination implements Destination {
     return this.#step(settings, context).run(record);
   }
 
-  cancel(settings: DestinationSettings, context: SendContext, reason: string): Promise<StreamNotice[]> {
-    return this.#step(settings, context).cancel(reason);
+  async cancel(
+    settings: DestinationSettings | undefined,
+    context: SendContext,
+    reason: string,
+  ): Promise<CancelOutcome> {
+    const stored = readUpload(this.#options.storage, context);
+    if (stored === undefined || stored.final !== undefined) return { notices: [], isEnded: true };
+    if (settings !== undefined) return this.#step(settings, context).cancel(stored, reason);
+    // Of a version that kept no audience: nobody is told.
+    const { identifier, ...status } = stored.audience ?? { identifier: "", statusLevel: StatusLevel.ERROR };
+    const left = { kind: "s3TaskExecutor", multipartThresholdBytes: 0, statusStreamName: undefined } as const;
+    return this.#step({ ...left, ...status }, { ...context, identifier }).cancel(stored, reason);
   }
 
   close(): void {
