@@ -60,13 +60,25 @@ export class CursorKeeper {
     const { storage } = this.#options;
     const keptIds = new Set(kept.map(({ exporterId }) => exporterId));
     try {
-      const cursors = storedExporterIds(storage, streamDirectory).filter((id) => !isRedriveId(id));
+      const cursors = storedExporterIds(storage, streamDirectory);
       // An upload may have begun before anything was accepted, which the first cursor tells.
       return [...new Set([...cursors, ...storedUploadIds(storage, streamDirectory)])]
-        .filter((exporterId) => !keptIds.has(exporterId))
+        .filter((exporterId) => !keptIds.has(exporterId) && !isRedriveId(exporterId))
         .map((exporterId) => ({ streamDirectory, exporterId }));
     } catch (error) {
       this.#warn({ path: streamDirectory, reason: "cannot look for positions of former exporters" }, error);
+      return [];
+    }
+  }
+
+  /** Uploads of redrives in the directory of a companion that are not among `kept`: of exporters that are gone. */
+  orphanedRedrives(kept: readonly string[], streamDirectory: string): CursorPlace[] {
+    try {
+      return storedUploadIds(this.#options.storage, streamDirectory)
+        .filter((exporterId) => isRedriveId(exporterId) && !kept.includes(exporterId))
+        .map((exporterId) => ({ streamDirectory, exporterId }));
+    } catch (error) {
+      this.#warn({ path: streamDirectory, reason: "cannot look for uploads of former exporters" }, error);
       return [];
     }
   }

@@ -78,7 +78,7 @@ export class ExportManager {
     this.#cancels = new CancelKeeper({
       ...{ ...work, notices: this.#notices, timers: this.#timers },
       isTaken: (place) => [...this.#exporters.values()].some((one) => isSamePlace(one.place, place)),
-      onEnded: (place) => this.#keeper.forget([place], Promise.resolve([])),
+      onEnded: (place) => this.#leftovers.forget(place),
     });
     const onSynced = ({ stream }: Exporter): void => options.onStatusChange?.(stream.streamId);
     this.#keeper = new CursorKeeper({ ...work, storage, clock, onSynced });
@@ -108,6 +108,7 @@ export class ExportManager {
       return this.#addExporter(source.stream, one, stored);
     });
     this.#leftovers.clearOrphans(source.stream, source.exporters);
+    this.#leftovers.clearRedrives(source, this.#sources.values());
   }
 
   /**
@@ -133,6 +134,7 @@ export class ExportManager {
     for (const exporter of removed) this.#remove(exporter);
     this.#leftovers.clear(source.stream, removed);
     this.redrives.follow(streamId);
+    this.#leftovers.clearRedrives(source, this.#sources.values());
     this.#queueWake();
   }
 

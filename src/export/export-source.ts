@@ -27,6 +27,8 @@ export interface ExportSource {
 export interface SourceState {
   readonly stream: ExportedStream;
   readonly memory: (() => readonly SharedFile[]) | undefined;
+  /** The name of the stream of which it holds what was set aside. */
+  readonly companionOf: string | undefined;
   exporters: Exporter[];
   arrivals: ArrivalMarks | undefined;
 }
@@ -37,6 +39,7 @@ export function newSource({
   name,
   directory,
   definition,
+  options: { companionOf },
   drops,
   memory,
 }: ExportSource): SourceState {
@@ -44,7 +47,7 @@ export function newSource({
   assert(isMemory === (memory !== undefined), "a Memory stream, and no other, gives its chunks");
   const places = { oldest: STREAM_START, syncedEnd: STREAM_START, next: STREAM_START };
   const stream = { streamId, name, directory, isMemory, drops, ...places };
-  return { stream, memory, exporters: [], arrivals: undefined };
+  return { stream, memory, companionOf, exporters: [], arrivals: undefined };
 }
 
 /** The stream reaches as far as `progress` says. */

@@ -2,7 +2,9 @@ import type { CancelKeeper } from "./cancel-keeper.ts";
 import type { CursorPlace } from "./cursor-file.ts";
 import type { CursorKeeper } from "./cursor-keeper.ts";
 import type { ExportedStream } from "./exported-stream.ts";
+import type { SourceState } from "./export-source.ts";
 import type { Exporter } from "./exporter.ts";
+import { isRedriveId, redriveIdOf } from "./redrives.ts";
 import type { RunningWork } from "./running-work.ts";
 import type { TendKeeper } from "./tend-keeper.ts";
 
@@ -34,6 +36,29 @@ export class ExporterLeftovers {
       );
   }
 
+  /**
+   * Of redrives, whose uploads lie with the companion and outlast a restart that they do not: ends those of exporters that the
+   * companion's stream does not have any more. `changed` is either of them.
+   */
+  clearRedrives(changed: SourceState, all: Iterable<SourceState>): void {
+    for (const other of all) {
+      this.#clearRedrives(changed, other);
+      this.#clearRedrives(other, changed);
+    }
+  }
+
+  #clearRedrives(companion: SourceState, source: SourceState): void {
+    if (companion.companionOf !== source.stream.name) return;
+    const { keeper, cancels, batches } = this.#options;
+    const { streamId, directory } = companion.stream;
+    const kept = source.exporters.map(({ settings }) => redriveIdOf(settings.exporterId));
+    const orphans = keeper.orphanedRedrives(kept, directory);
+    if (orphans.length === 0) return;
+    // Where it was running a moment ago, it is ended on its own.
+    const { name } = source.stream;
+    void batches.ofStream(streamId).then(() => cancels.orphaned({ streamId, name }, orphans));
+  }
+
   /** Of exporters that a change has taken from their stream. */
   clear(stream: ExportedStream, removed: readonly Exporter[]): void {
     const places = removed.map((exporter) => exporter.place);
@@ -45,6 +70,12 @@ export class ExporterLeftovers {
   async end(removed: readonly Exporter[], streamId: string): Promise<void> {
     await this.#released(removed, streamId, { isLastTry: true });
     await this.#options.keeper.settled();
+  }
+
+  /** Its upload has ended. */
+  forget(place: CursorPlace): void {
+    // What a redrive brought through is not sent by a later one.
+    if (!isRedriveId(place.exporterId)) this.#options.keeper.forget([place], Promise.resolve([]));
   }
 
   /** Resolves when nothing is under way, with what has to be tried again. */

@@ -64,6 +64,11 @@ interface Redrive extends RedriveTarget {
 /** Behind the id of the exporter whose messages are sent again; so that its cursor is not taken for one that was left behind. */
 const ID_SUFFIX = "-redrive";
 
+/** The id of the redrive of the exporter of this id. */
+export function redriveIdOf(exporterId: string): string {
+  return `${exporterId}${ID_SUFFIX}`;
+}
+
 /** Whether the id, and the cursor under it, are those of a redrive. */
 export function isRedriveId(exporterId: string): boolean {
   return exporterId.endsWith(ID_SUFFIX);
@@ -197,7 +202,7 @@ function keyOf({ companionId, identifier }: RedriveTarget): string {
 
 /** Those of the exporter, but from the beginning on, at once, and without a share of its own. */
 function settingsOf({ settings }: Exporter): ExporterSettings {
-  const exporterId = `${settings.exporterId}${ID_SUFFIX}`;
+  const exporterId = redriveIdOf(settings.exporterId);
   const ofRedrive = {
     exporterId,
     isRedrive: true,

@@ -12,7 +12,7 @@ import { streamSeed } from "../log/stream-seed.ts";
 import { type CursorPlace, cursorPath } from "./cursor-file.ts";
 
 const SUFFIX = ".upload";
-const NAME = /^([0-9a-f]{32})\.upload$/;
+const NAME = /^([0-9a-f]{32}(?:-redrive)?)\.upload$/;
 
 export function uploadPath(place: CursorPlace): string {
   const cursor = cursorPath(place);
@@ -40,7 +40,7 @@ export function removeUploadFile(storage: Storage, place: CursorPlace): void {
   removeIfThere(storage, uploadPath(place));
 }
 
-/** The exporters of which a stream keeps an upload; not redrives, which go on with theirs. @throws the system's error */
+/** The exporters and redrives of which a stream keeps an upload. @throws the system's error */
 export function storedUploadIds(storage: Storage, streamDirectory: string): string[] {
   const directory = path.dirname(uploadPath({ streamDirectory, exporterId: "" }));
   try {

@@ -9,7 +9,7 @@ import type { StreamDescription } from "../../src/core/stream-description.ts";
 import { EngineProcess, temporaryDirectory } from "../support/engine-process.ts";
 import { HttpTarget } from "../support/http-target.ts";
 import { contentOf, MIB } from "../support/s3-bench.ts";
-import { assertBalanced, Uploads } from "./s3-uploads.ts";
+import { assertBalanced, taskStream, Uploads } from "./s3-uploads.ts";
 
 const timeout = 120_000;
 
@@ -85,6 +85,30 @@ test(
     assert.deepEqual((await uploads.client.redriveExports("tasks")).exporters, []);
   },
 );
+
+test("the upload of a redrive that a kill ended is ended with its exporter", { timeout }, async (t) => {
+  const uploads = await Uploads.start(t, { buckets: ["late"] });
+  let isMissing = true;
+  uploads.server.answer = () =>
+    isMissing ? { kind: "error", status: 404, code: "NoSuchBucket" } : undefined;
+  await uploads.createStreams();
+  const inputUrl = uploads.file("large", contentOf(16 * MIB));
+  await uploads.append({ inputUrl, bucket: "late", key: "large" });
+  assert.equal((await uploads.untilPassed()).setAside.messages, 1);
+  isMissing = false;
+  uploads.server.answer = ({ partNumber }) => (partNumber === 2 ? { kind: "hang" } : undefined);
+  await uploads.client.redriveExports("tasks");
+  await uploads.server.until(() => uploads.server.log.includes("part 2"));
+  uploads.client.close();
+  await uploads.engine.kill();
+  uploads.server.answer = () => undefined;
+  await uploads.restart();
+  assert.equal(uploads.server.openUploadCount, 1, "the next redrive would go on with it");
+  await uploads.client.updateMessageStream({ ...taskStream, exportDefinition: {} });
+  await uploads.server.until(() => uploads.server.openUploadCount === 0);
+  const statuses = await uploads.untilStatuses((told) => told.includes("Canceled"));
+  assert.deepEqual(statuses, ["Failure", "InProgress", "Canceled"]);
+});
 
 test(
   "what one destination refused is redriven to the files that its exporter writes by then",
