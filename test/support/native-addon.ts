@@ -28,6 +28,8 @@ let built: string | undefined;
 
 /** The path of an addon made from the sources as they are now, once a process; undefined when the test is skipped. */
 export function builtAddon(t: TestContext): string | undefined {
+  // Cross-compiled, where this process is emulated and could start no compiler.
+  built ??= process.env["MILLRACE_TEST_ADDON"];
   if (built !== undefined) return built;
   if (process.platform !== "linux") {
     skipOrFail(t, "the native addon is for Linux");
@@ -43,12 +45,21 @@ export function builtAddon(t: TestContext): string | undefined {
 }
 
 /** The program as an installation of its own, with `place` putting an addon at the path that it is given. */
-export function installation(t: TestContext, place: (addonPath: string) => void): string {
+export function installation(
+  t: TestContext,
+  place: (addonPath: string) => void,
+  arch = process.arch,
+): string {
   const directory = temporaryDirectory(t);
   cpSync(path.join(root, "dist", "src"), path.join(directory, "dist", "src"), { recursive: true });
   cpSync(path.join(root, "package.json"), path.join(directory, "package.json"));
   symlinkSync(path.join(root, "node_modules"), path.join(directory, "node_modules"));
-  const addonPath = path.join(directory, "native-bindings", "build", path.basename(bindingsPath()));
+  const addonPath = path.join(
+    directory,
+    "native-bindings",
+    "build",
+    path.basename(bindingsPath({ platform: "linux", arch })),
+  );
   mkdirSync(path.dirname(addonPath), { recursive: true });
   place(addonPath);
   return path.join(directory, "dist", "src", "millrace.js");
