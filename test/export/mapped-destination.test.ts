@@ -42,7 +42,7 @@ test("exporterSettingsOf sends an exporter where the map says, and leaves it all
     ...before[1],
     destination: { kind: "http", uri: "https://collector.example/in", exportFormat: 1 },
     endpoint: "http https://collector.example",
-    notice: "sent to http:https://collector.example/in by MILLRACE_EXPORT_MAP",
+    notice: "sent to http:https://collector.example by MILLRACE_EXPORT_MAP",
   });
   assert.equal(second.exporterId, before[1]?.exporterId);
   assert.deepEqual(third, before[2]);

@@ -1,5 +1,4 @@
-import type { MillraceError } from "../../core/errors.ts";
-import { MillraceError as Failure } from "../../core/errors.ts";
+import { MillraceError } from "../../core/errors.ts";
 import { MESSAGE_OVERHEAD_BYTES } from "../../core/limits.ts";
 import type { StreamRequest } from "../../stream/pending-requests.ts";
 import { type AppendMessage, encodeAppendMessageResponse } from "../../wire/append-message.ts";
@@ -18,7 +17,7 @@ export function handleAppendMessage(
 ): void {
   if (payload.length > engine.messageBytesMax) {
     const text = `Cannot append a message of ${payload.length} bytes: at most ${engine.messageBytesMax}`;
-    throw new Failure("MESSAGE_TOO_LARGE", text);
+    throw new MillraceError("MESSAGE_TOO_LARGE", text);
   }
   const entry = engine.catalog.get(name);
   const proxy = engine.workers.proxy(entry.workerIndex);
