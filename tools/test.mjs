@@ -18,7 +18,7 @@ if (files.length === 0) {
   process.exit(1);
 }
 // A file that hangs is ended and fails, also where every test of it has ended and something of them has not; the others go on.
-const FILE_TIMEOUT_MS = (process.env.MILLRACE_TEST_LONG === "1" ? 10 : 2) * 60_000;
+const FILE_TIMEOUT_MS = (process.env.MILLRACE_TEST_LONG === "1" ? 10 : 4) * 60_000;
 // More files than cores: half of what they do is to wait, for a backoff, for a sync that is due, for a process.
 const FILES_PER_CORE = 2;
 const args = [
