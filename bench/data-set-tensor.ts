@@ -1,4 +1,4 @@
-import { seededRandom } from "../test/support/seeded-random.ts";
+import { seededRandom } from "./seeded-random.ts";
 import type { DataSet } from "./data-set.ts";
 
 const SEED = 20_251_108;

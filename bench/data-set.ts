@@ -1,4 +1,4 @@
-import { seededRandom } from "../test/support/seeded-random.ts";
+import { seededRandom } from "./seeded-random.ts";
 
 /** The messages that every bench appends: the same bytes on every machine, since the compression ratio decides the speed. */
 export interface DataSet {

@@ -24,7 +24,8 @@ export interface BenchEnvironment {
 export const repositoryRoot = path.join(import.meta.dirname, "..", "..");
 
 export function describeEnvironment(options: {
-  storeRoot: string;
+  /** Undefined where the engine's store is not known. */
+  storeRoot: string | undefined;
   dataSet: string;
   settings: Readonly<Record<string, string | number>>;
 }): BenchEnvironment {
@@ -37,7 +38,7 @@ export function describeEnvironment(options: {
     commit: readCommit(),
     started_at: new Date().toISOString(),
     load_average: roundTo(os.loadavg()[0] ?? 0, 3),
-    store_file_system: fileSystemOf(options.storeRoot),
+    store_file_system: options.storeRoot === undefined ? "unknown" : fileSystemOf(options.storeRoot),
     data_set: options.dataSet,
     settings: { ...options.settings, ...engineVariables() },
   };
@@ -91,6 +92,8 @@ function readCommit(): string | null {
     return status === 0 ? stdout.trim() : undefined;
   };
   const commit = git("rev-parse", "--short=12", "HEAD");
-  if (commit === undefined) return null;
+  // An installed package may lie in a checkout of somebody else's.
+  if (commit === undefined || git("rev-parse", "--show-toplevel") !== path.resolve(repositoryRoot))
+    return null;
   return git("status", "--porcelain") === "" ? commit : `${commit}+`;
 }

@@ -43,6 +43,39 @@ const kinds: readonly (FigureKind & { readonly matches: RegExp })[] = [
     meaning: "how much of it there was; says what was measured, not how well",
   },
   {
+    matches: /^driver_lag_/,
+    better: null,
+    words: other,
+    meaning: "how late the load driver itself sent what was due; a latency counts it, no engine can help it",
+    isDetail: true,
+  },
+  {
+    matches: /^over_\d+_ms_share$/,
+    better: "lower",
+    words: other,
+    meaning: "share of the messages that waited longer than that for their answer, 0 to 1",
+  },
+  {
+    matches: /^(export_backlog_messages|export_drained_s)$/,
+    better: "lower",
+    words: other,
+    meaning:
+      "what the exporter still had to send when the last message was acknowledged, or how long that took",
+  },
+  {
+    matches: /^messages_per_sync$/,
+    better: "higher",
+    words: other,
+    meaning: "how many messages one sync made durable, on average of a round",
+  },
+  {
+    matches: /^samples$/,
+    better: null,
+    words: other,
+    meaning: "how often the memory was looked at",
+    isDetail: true,
+  },
+  {
     matches: /^mib_per_s$/,
     better: "higher",
     words: speed,

@@ -55,6 +55,12 @@ const entries: Readonly<Record<string, CommandEntry>> = {
     outlivesOutput: false,
     load: async (context) => (await import("./cli/settings.ts")).settingsCommand(context),
   },
+  bench: {
+    summary: "Measure how fast a running engine is for a client on this machine",
+    // Its streams are deleted at the end.
+    outlivesOutput: true,
+    load: async (context) => (await import("./cli/bench.ts")).benchCommand(context),
+  },
   tokens: {
     summary: "Make, list and revoke the tokens of clients",
     outlivesOutput: false,

@@ -9,6 +9,7 @@ import {
   ownedMembers,
   ownedModules,
   ruleTexts,
+  shippedFolders,
   TEST_FILE_LINES_MAX,
   WORKER_ENTRY_LINES_MAX,
   type Ownership,
@@ -230,19 +231,25 @@ function relativeImportProblem(file: string, specifier: string, tree: SourceTree
     return /\.(mjs|json)$/.test(specifier) ? undefined : `"${specifier}": name the file with its .ts suffix`;
   }
   if (!tree.has(target)) return `"${specifier}" leads to ${target}, which does not exist`;
+  if (file.startsWith("bench/") && target.startsWith("test/")) {
+    return `bench must not import ${target}: the package holds benches, and no tests`;
+  }
   if (!file.startsWith("src/")) return undefined;
+  if (isExcepted(file, target)) return undefined;
   if (!target.startsWith("src/")) return `src must not import ${target}: what ships does not need it`;
   const source = folderOf(file);
   const wanted = folderOf(target);
   if (source === undefined || source === wanted) return undefined;
-  const excepted = importExceptions.some(({ from, to }) => owns([from], file) && owns([to], target));
-  if (excepted) return undefined;
   const allowed = folderImports.get(source);
   if (allowed === undefined) return `src/${source}/ is not in the import table of tools/tidy-tables.ts`;
   if (wanted !== undefined && allowed.includes(wanted)) return undefined;
   const list = allowed.length === 0 ? "nothing" : allowed.join(", ");
   const name = wanted === undefined ? `the root file ${target}` : `${wanted}/`;
   return `${source}/ must not import ${name}: it may import ${list}; declare what you need as an interface and let a root file of src/ join them`;
+}
+
+function isExcepted(file: string, target: string): boolean {
+  return importExceptions.some(({ from, to }) => owns([from], file) && owns([to], target));
 }
 
 function packageImportProblem(file: string, specifier: string): string | undefined {
@@ -259,7 +266,7 @@ function shippedPackages(tree: SourceTree): ReadonlySet<string> | undefined {
 }
 
 function checkShipped({ file, imports }: ParsedFile, shipped: ReadonlySet<string> | undefined): Finding[] {
-  if (shipped === undefined || !file.startsWith("src/")) return [];
+  if (shipped === undefined || !owns(shippedFolders, file)) return [];
   return imports
     .filter(({ specifier, isNeeded }) => isNeeded && !/^(\.|node:)/.test(specifier))
     .filter(({ specifier }) => !shipped.has(/^(@[^/]+\/)?[^/]+/.exec(specifier)?.[0] ?? specifier))

@@ -54,6 +54,18 @@ export const importExceptions: readonly ImportException[] = [
     to,
     reason: "verify and repair know every file of a store, and whether an engine has it",
   })),
+  ...["bench/live/", "bench/data-set-choice.ts", "bench/environment.ts", "bench/result-file.ts"].map(
+    (to) => ({
+      from: "src/cli/bench.ts",
+      to,
+      reason: "millrace bench is the scenarios of the bench suite, against an engine that runs already",
+    }),
+  ),
+  {
+    from: "src/cli/bench.ts",
+    to: "bench/table-printer.ts",
+    reason: "its results are printed as those of the bench suite",
+  },
   {
     from: "src/cli/doctor/",
     to: "src/log/",
@@ -85,6 +97,9 @@ export const importExceptions: readonly ImportException[] = [
     reason: "the doctor says whether an engine would have the addon",
   },
 ];
+
+/** What a command of an installed package loads: it may need no more packages than src/ may. */
+export const shippedFolders: readonly string[] = ["src/", "bench/live/"];
 
 /** Both ends are files, or folders when they end with a slash. */
 export interface ImportException {

@@ -3,7 +3,7 @@ import { Doorbell } from "../../src/ring/doorbell.ts";
 import { allocateRing } from "../../src/ring/ring-layout.ts";
 import { RingReader } from "../../src/ring/ring-reader.ts";
 import { RingWriter } from "../../src/ring/ring-writer.ts";
-import { seededRandom } from "../../test/support/seeded-random.ts";
+import { seededRandom } from "../seeded-random.ts";
 import { microBench, type MicroCase } from "./micro-bench.ts";
 
 const RECORD_TYPE = 1;

@@ -33,8 +33,15 @@ export class FrameSocket {
     );
   }
 
-  static async connect(url: string, protocols: readonly string[] = []): Promise<FrameSocket> {
+  static async connect(
+    url: string,
+    protocols: readonly string[] = [],
+    { token, authorities }: { readonly token?: string; readonly authorities?: string } = {},
+  ): Promise<FrameSocket> {
     const webSocket = new WebSocket(url, [...protocols], {
+      ...(token !== undefined && { headers: { Authorization: `Bearer ${token}` } }),
+      ...(authorities !== undefined && { ca: authorities }),
+      handshakeTimeout: REPLY_DEADLINE_MS,
       perMessageDeflate: false,
       // The key stays zero: the masking step is skipped on both sides, as a client in the same machine would choose.
       generateMask: () => undefined,
@@ -80,6 +87,12 @@ export class FrameSocket {
       clearTimeout(timer);
       Object.assign(this, before);
     }
+  }
+
+  /** Ends the connection at once; whoever waits for it is told `error`. */
+  interrupt(error: Error): void {
+    this.#fail(error);
+    this.#webSocket.terminate();
   }
 
   async close(): Promise<void> {

@@ -4,7 +4,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { systemClock } from "../../src/core/clock.ts";
 import { BLOCK_TARGET_BYTES, MESSAGE_OVERHEAD_BYTES } from "../../src/core/limits.ts";
 import { systemRandom } from "../../src/core/random.ts";
-import { StrategyOnFull } from "../../src/core/stream-definition.ts";
+import { emptyExportDefinition, Persistence, StrategyOnFull } from "../../src/core/stream-definition.ts";
 import { BlockBuilder } from "../../src/log/block-builder.ts";
 import { writeDurableFile } from "../../src/log/durable-file.ts";
 import { fileStorage } from "../../src/log/file-storage.ts";
@@ -12,8 +12,7 @@ import { StreamLog } from "../../src/log/stream-log.ts";
 import { streamOptionsDefault } from "../../src/core/stream-options.ts";
 import { definitionPath, encodeDefinition } from "../../src/stream/definition-file.ts";
 import { newStreamDirectory, openStoreDirectory } from "../../src/stream/store-directory.ts";
-import { seededRandom } from "../../test/support/seeded-random.ts";
-import { definitionWith } from "../../test/support/stream-fixture.ts";
+import { seededRandom } from "../seeded-random.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
 import { median, roundTo } from "../statistics.ts";
 import { engineScript, startServer } from "./append-case.ts";
@@ -144,7 +143,14 @@ async function makeStore(
     const { streamId, directory } = newStreamDirectory(systemRandom, storeDirectory);
     const maxSize = 4 * SEGMENTS * SEGMENT_BYTES;
     const sizes = { maxSize, streamSegmentSize: Math.max(MIB, segmentBytes) };
-    const definition = { ...definitionWith([], { name: `stream ${index}` }), ...sizes };
+    const definition = {
+      name: `stream ${index}`,
+      ...sizes,
+      strategyOnFull: StrategyOnFull.OverwriteOldestData,
+      persistence: Persistence.File,
+      flushOnWrite: false,
+      exportDefinition: emptyExportDefinition,
+    };
     const log = StreamLog.create({
       storage: fileStorage,
       directory,

@@ -1,5 +1,5 @@
 import type { Random } from "../../src/core/random.ts";
-import { seededRandom } from "../../test/support/seeded-random.ts";
+import { seededRandom } from "../seeded-random.ts";
 import { median } from "../statistics.ts";
 
 const RESAMPLES = 2000;

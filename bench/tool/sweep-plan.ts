@@ -2,7 +2,7 @@ import os from "node:os";
 import { loadSettings } from "../../src/config/load-settings.ts";
 import { rowOf, settingKeys, type SettingKey } from "../../src/config/schema.ts";
 import { MillraceError } from "../../src/core/errors.ts";
-import { seededRandom } from "../../test/support/seeded-random.ts";
+import { seededRandom } from "../seeded-random.ts";
 import { BenchUsageError } from "../bench-usage-error.ts";
 
 export const COMBINATIONS_MAX = 256;

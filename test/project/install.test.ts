@@ -40,6 +40,9 @@ describe("the installed package", () => {
     assert.equal((await engine.run(["streams", "create", "raw"])).code, 0);
     assert.match((await engine.run(["append", "raw"], "a\nb\n")).stdout, /^appended 2 messages/);
     assert.equal((await engine.run(["read", "raw"])).stdout, "a\nb\n");
+    const measured = await engine.run(["bench", "--seconds", "0.05", "--case", "awaited", "--json"]);
+    assert.equal(measured.code, 0, measured.stderr);
+    assert.match(measured.stdout, /^\{"name":"append one message awaited",.+\}\n$/);
     // With the native addon, where it was built before the package was.
     const metrics = await engine.metrics();
     const isBuilt = existsSync(bindingsPath());

@@ -39,17 +39,18 @@ describe("the package", () => {
     );
   });
 
-  it("holds what is compiled from src, the native addon, the papers, and nothing else", () => {
+  it("holds what is compiled from src and bench, the native addon, the papers, and nothing else", () => {
     const { files } = packedFiles();
     const paths = files.map((file) => file.path);
     for (const needed of ["package.json", "README.md", "CHANGELOG.md", "LICENSE"]) {
       assert.ok(paths.includes(needed), `${needed} is missing`);
     }
     const known =
-      /^(package\.json|README\.md|CHANGELOG\.md|LICENSE|dist\/src\/.+|native-bindings\/.+\.(c|h|node)|tools\/build-native\.mjs)$/;
+      /^(package\.json|README\.md|CHANGELOG\.md|LICENSE|dist\/(src|bench)\/.+|native-bindings\/.+\.(c|h|node)|tools\/build-native\.mjs)$/;
     const others = paths.filter((file) => !known.test(file));
     assert.deepEqual(others, []);
     assert.ok(paths.includes("dist/src/core/errors.js"));
+    assert.ok(paths.includes("dist/bench/live/live-bench.js"));
     // As it was built here, and what builds it on another machine.
     assert.ok(paths.includes("native-bindings/module.c"));
     assert.ok(paths.includes("tools/build-native.mjs"));

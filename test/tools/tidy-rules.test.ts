@@ -53,6 +53,23 @@ describe("checkTree, imports", () => {
     assert.match(messages(files), /src must not import test\/support\/b\.ts/);
   });
 
+  it("allows the command of benches its scenarios, nothing else of src any, and benches no tests", () => {
+    const files = {
+      "src/cli/bench.ts":
+        'const load = () => import("../../bench/live/a.ts");\nimport "../../bench/run.ts";\n',
+      "src/cli/read.ts": 'import "../../bench/live/a.ts";\n',
+      "bench/live/a.ts": 'import "../../src/wire/b.ts";\nimport "../../test/support/c.ts";\n',
+      "bench/run.ts": "",
+      "src/wire/b.ts": "",
+      "test/support/c.ts": "",
+    };
+    assert.deepEqual(check(files), [
+      "bench/live/a.ts:2 import",
+      "src/cli/bench.ts:2 import",
+      "src/cli/read.ts:1 import",
+    ]);
+  });
+
   it("allows the store commands all of log, and the other commands nothing of it", () => {
     const files = {
       "src/cli/store/a.ts": 'import "../../log/b.ts";\nimport "../../engine/c.ts";\n',
