@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
-import path from "node:path";
-import { describe, it, type TestContext } from "node:test";
+import { writeFileSync } from "node:fs";
+import { describe, it } from "node:test";
 import { setTimeout as after } from "node:timers/promises";
-import { Program, type CleanUp } from "../support/program.ts";
+import { MemoryGroup } from "../support/memory-group.ts";
+import { Program } from "../support/program.ts";
 import { requireProgram, skipOrFail } from "../support/require-program.ts";
 import { testSeed } from "../support/seeded-random.ts";
 import { isSoak } from "../support/test-length.ts";
@@ -15,54 +15,16 @@ const MIB = 1024 * 1024;
 const GROUP_BYTES = 160 * MIB;
 const STOPPED_MS = isSoak ? 30_000 : 1500;
 
-/** A group of processes that may use so much memory together: control groups of either version. */
-class MemoryGroup {
-  readonly #directory: string;
-
-  static require(t: TestContext): boolean {
-    if (process.getuid?.() !== 0) return skipOrFail(t, "needs root, to limit the memory of a process");
-    return MemoryGroup.#root() !== undefined || skipOrFail(t, "no memory control group here");
-  }
-
-  static #root(): { directory: string; limitFile: string } | undefined {
-    if (existsSync("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-      return { directory: "/sys/fs/cgroup/memory", limitFile: "memory.limit_in_bytes" };
-    const controllers = "/sys/fs/cgroup/cgroup.subtree_control";
-    if (existsSync(controllers) && readFileSync(controllers, "utf8").includes("memory"))
-      return { directory: "/sys/fs/cgroup", limitFile: "memory.max" };
-    return undefined;
-  }
-
-  constructor(t: CleanUp, bytes: number) {
-    const { directory, limitFile } = MemoryGroup.#root()!;
-    this.#directory = path.join(directory, `millrace-test-${process.pid}`);
-    mkdirSync(this.#directory);
-    writeFileSync(path.join(this.#directory, limitFile), String(bytes));
-    t.after(async () => {
-      // Empty a moment after its last process has ended.
-      for (let tries = 0; tries < 50; tries++) {
-        try {
-          rmdirSync(this.#directory);
-          return;
-        } catch {
-          await after(100);
-        }
-      }
-    });
-  }
-
-  add(pid: number): void {
-    writeFileSync(path.join(this.#directory, "cgroup.procs"), String(pid));
-  }
-}
-
 describe("an engine whose process", options, () => {
   it("is killed for want of memory has every acknowledged message at its next start", async (t) => {
-    if (!MemoryGroup.require(t)) return;
+    const group = MemoryGroup.make(t, GROUP_BYTES);
+    if (typeof group === "string") {
+      skipOrFail(t, group);
+      return;
+    }
     const run = new FaultRun(t, { seed: testSeed, windowMax: 32 });
     const engine = await run.start();
     await run.createStreams(engine);
-    const group = new MemoryGroup(t, GROUP_BYTES);
     group.add(engine.serve.child.pid!);
     await run.startProducers(engine);
     await after(500);

@@ -155,7 +155,7 @@ export async function onSmallDisk(
   await CleanUps.around((cleanUps) => body(TestDisk.tmpfs(cleanUps, sizeBytes).directory, cleanUps));
 }
 
-/** A disk over a device whose reads and writes fail, or hang, when it is told to. */
+/** A disk over a device whose reads and writes fail, or hang, when it is told to, or are slow all the time. */
 export class FailingDisk extends TestDisk {
   #server: ChildProcess | undefined;
   #image = "";
@@ -163,15 +163,23 @@ export class FailingDisk extends TestDisk {
 
   static async make(
     t: CleanUp,
-    { fileSystem, sizeMib }: { fileSystem: FileSystem; sizeMib: number },
+    options: { fileSystem: FileSystem; sizeMib: number; bytesPerSecond?: number },
   ): Promise<FailingDisk> {
+    const { fileSystem, sizeMib, bytesPerSecond } = options;
+    const bitsPerSecond = bytesPerSecond === undefined ? undefined : 8 * bytesPerSecond;
     const disk = new FailingDisk(t);
     const socket = path.join(disk.folder, "socket");
     const fuse = path.join(disk.folder, "device");
     mkdirSync(fuse);
     const server = spawn(
       "nbdkit",
-      ["-f", "-U", socket, "--filter=error", "memory", `${sizeMib}M`, "error=EIO", "error-rate=0"].concat([
+      ["-f", "-U", socket, "--filter=error"].concat([
+        ...(bitsPerSecond === undefined ? [] : ["--filter=rate"]),
+        "memory",
+        `${sizeMib}M`,
+        ...(bitsPerSecond === undefined ? [] : [`rate=${bitsPerSecond}`]),
+        "error=EIO",
+        "error-rate=0",
         `error-pwrite-rate=1`,
         `error-pwrite-file=${disk.#flag("write")}`,
         `error-pread-rate=1`,
