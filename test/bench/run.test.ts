@@ -4,6 +4,7 @@ import path from "node:path";
 import { describe, it, type TestContext } from "node:test";
 import type { BenchRecord } from "../../bench/bench.ts";
 import { emptyCaseValues } from "../../bench/scenario/case-record.ts";
+import { REWRITE_WRITTEN_SHARE_MAX, WRITE_AMPLIFICATION_MAX } from "../../src/core/limits.ts";
 import { bindingsPath } from "../../src/native/native-bindings.ts";
 import { runProgram } from "../support/program.ts";
 import { requireProgram, skipOrFail } from "../support/require-program.ts";
@@ -11,6 +12,8 @@ import { byLength } from "../support/test-length.ts";
 
 const runScript = path.join(import.meta.dirname, "..", "..", "bench", "run.js");
 const SCENARIO_S = "0.2";
+/** Of figures with three decimals. */
+const ROUNDING = 0.002;
 const MICRO_S = "0.05";
 
 const ingestKeys = Object.keys(emptyCaseValues);
@@ -138,7 +141,10 @@ describe("bench seal", () => {
     const [awaited, trickled] = await bench(t, "seal", "--seconds", SCENARIO_S, "--case", "one message");
     assert.ok(Number(awaited?.["sealed_segments"]) >= 2);
     assert.ok(Number(awaited?.["sealed_bytes_per_payload_byte"]) <= 0.35);
-    assert.ok(Number(awaited?.["write_amplification"]) <= 2);
+    // Where the machine's syncs cost much already, rewrites may add their share to that: what the account of writes allows.
+    const written = Number(awaited?.["written_per_payload_byte"]);
+    const most = Math.max(WRITE_AMPLIFICATION_MAX, written * (1 + REWRITE_WRITTEN_SHARE_MAX)) + ROUNDING;
+    assert.ok(Number(awaited?.["write_amplification"]) <= most, JSON.stringify(awaited));
     assert.ok(Number(trickled?.["sealed_bytes_per_payload_byte"]) <= 0.35);
   });
 });
