@@ -12,7 +12,7 @@ test("bench flush counts the syncs of awaited appends and of producers beside ea
     records.map(({ name }) => name.replace("append one message awaited", "")),
     ["", ", 8 producers", ", 64 producers"],
   );
-  // Whoever waits alone has a sync for each message, and those who wait together share it.
-  assert.equal(one?.values["messages_per_sync"], 1);
+  // Whoever waits alone has a sync for each message, those who wait together share it; a roll syncs by itself.
+  assert.ok(Number(one?.values["messages_per_sync"]) <= 1);
   assert.ok(Number(many?.values["messages_per_sync"]) > 1);
 });
