@@ -2,6 +2,9 @@ import { spawnSync } from "node:child_process";
 import { readFileSync, statfsSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import * as v from "valibot";
+import { rowOf, settingKeys } from "../src/config/schema.ts";
+import { parseThreadCpus } from "../src/core/thread-cpus.ts";
 import { roundTo } from "./statistics.ts";
 
 /** What a result depends on beside the code that is measured. */
@@ -44,11 +47,30 @@ export function describeEnvironment(options: {
   };
 }
 
-/** Variables that an engine started here would take over. */
+/**
+ * Settings that an engine started here would take over. What is free text may be a credential, or lead to one: of it only
+ * that it was set.
+ */
 function engineVariables(): Record<string, string> {
-  const isSetting = /^(MILLRACE|STREAM_MANAGER)_|^LOG_LEVEL$/;
-  const found = Object.entries(process.env).filter(([name]) => isSetting.test(name));
-  return Object.fromEntries(found.map(([name, value]) => [name, value ?? ""]));
+  const found: Record<string, string> = {};
+  for (const key of settingKeys) {
+    const { env, kind, automatic } = rowOf(key);
+    const value = process.env[env];
+    if (value === undefined) continue;
+    const isKnown = value === automatic || v.is(kind.schema, kind.fromText(value));
+    const isClosed = kind.isClosed === true || (key === "threadCpus" && isThreadCpus(value));
+    found[env] = isKnown && isClosed ? value : "(set)";
+  }
+  return found;
+}
+
+function isThreadCpus(text: string): boolean {
+  try {
+    parseThreadCpus(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Numbers of `statfs` as linux/magic.h lists them, of file systems that live in memory. */

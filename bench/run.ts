@@ -4,6 +4,7 @@ import path from "node:path";
 import type { Bench, BenchOptions, BenchRecord } from "./bench.ts";
 import { BenchRefusal } from "./bench-refusal.ts";
 import { BenchUsageError } from "./bench-usage-error.ts";
+import { removeLeftovers } from "./clean-up.ts";
 import { chooseDataSet, DATA_SET_DEFAULT, seededDataSets } from "./data-set-choice.ts";
 import {
   checkStoreRoot,
@@ -167,6 +168,8 @@ Options of a bench:
 const SECONDS_MIN = 0.05;
 const SECONDS_MAX = 3600;
 const RATE_MAX = 5_000_000;
+/** As a shell tells of a program that SIGPIPE ended. */
+const PIPE_CLOSED_EXIT_CODE = 141;
 
 async function main(args: readonly string[]): Promise<void> {
   const [first] = args;
@@ -204,6 +207,7 @@ async function runBench(args: readonly string[]): Promise<void> {
   const storeRoot = values.store ?? defaultStoreRoot();
   mkdirSync(storeRoot, { recursive: true });
   checkStoreRoot(storeRoot);
+  removeLeftovers(storeRoot);
   const dataSet = values["data-set"];
   const options: BenchOptions = {
     caseFilter: values.case ?? "",
@@ -275,6 +279,12 @@ async function measure(
   if (!json) process.stdout.write(`\nresult: ${path.relative(process.cwd(), outPath)}\n`);
   return result;
 }
+
+// A reader that has enough, such as `head`, ends the run as a signal would.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") process.stderr.write(`bench: ${error.message}\n`);
+  process.exit(error.code === "EPIPE" ? PIPE_CLOSED_EXIT_CODE : 1);
+});
 
 try {
   await main(process.argv.slice(2));

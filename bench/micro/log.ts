@@ -1,4 +1,3 @@
-import { mkdtempSync, rmSync } from "node:fs";
 import path from "node:path";
 import { systemClock } from "../../src/core/clock.ts";
 import { MESSAGE_OVERHEAD_BYTES } from "../../src/core/limits.ts";
@@ -8,6 +7,7 @@ import { type Batch, BlockBuilder } from "../../src/log/block-builder.ts";
 import { fileStorage } from "../../src/log/file-storage.ts";
 import { decodeFrame, encodeFrame } from "../../src/log/lz4-frame.ts";
 import { StreamLog } from "../../src/log/stream-log.ts";
+import { makeBenchDirectory, removeBenchDirectory } from "../clean-up.ts";
 import { frameMessages } from "./framing.ts";
 import { microBench, type MicroCase } from "./micro-bench.ts";
 
@@ -59,7 +59,7 @@ function decodeFrameCase(kib: number): MicroCase {
 
 /** A block with LZ4, both checksums and the write; syncs run beside, as often as the default settings ask for them. */
 function appendCase(storeRoot: string, kib: number): MicroCase {
-  const root = mkdtempSync(path.join(storeRoot, "millrace-bench-"));
+  const root = makeBenchDirectory(storeRoot, "log");
   const { bytes, messageCount } = frameMessages(kib * KIB);
   const payloadBytes = bytes.length - 4 * messageCount;
   const log = StreamLog.create({
@@ -106,7 +106,7 @@ function appendCase(storeRoot: string, kib: number): MicroCase {
     close: async () => {
       while (log.isSyncing) await new Promise((resolve) => setImmediate(resolve));
       log.close();
-      rmSync(root, { recursive: true, force: true });
+      removeBenchDirectory(root);
     },
   };
 }

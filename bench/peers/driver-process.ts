@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { existsSync, mkdirSync, readFileSync, renameSync } from "node:fs";
 import path from "node:path";
 import { createInterface, type Interface } from "node:readline";
+import { endWithBench } from "../clean-up.ts";
 import { repositoryRoot } from "../environment.ts";
 import { LatencyHistogram } from "../latency-histogram.ts";
 import type { Slice } from "../scenario/slice.ts";
@@ -76,7 +77,7 @@ export class DriverProcess {
   ): Promise<DriverProcess> {
     const { target, messagesPath, packBytes, window } = options;
     const words = [target, messagesPath, String(packBytes), String(window)];
-    const child = spawn(program, words, { stdio: ["pipe", "pipe", "pipe"] });
+    const child = endWithBench(spawn(program, words, { stdio: ["pipe", "pipe", "pipe"] }));
     const stderr = { text: "" };
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
       stderr.text = (stderr.text + text).slice(-STDERR_CHARACTERS_MAX);

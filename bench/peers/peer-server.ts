@@ -1,9 +1,10 @@
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
 import { connect } from "node:net";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { endWithBench, makeBenchDirectory, removeBenchDirectory } from "../clean-up.ts";
 import { freePort } from "../free-port.ts";
 import { statusMib } from "../scenario/process-stats.ts";
 
@@ -64,9 +65,11 @@ export class PeerServer {
   }
 
   static async start(kind: PeerServerKind, storeRoot: string): Promise<PeerServer> {
-    const directory = mkdtempSync(path.join(storeRoot, "millrace-bench-peer-"));
+    const directory = makeBenchDirectory(storeRoot, "peer");
     const port = await freePort();
-    const child = spawn(kind.program, kind.words({ directory, port }), { stdio: ["ignore", "pipe", "pipe"] });
+    const child = endWithBench(
+      spawn(kind.program, kind.words({ directory, port }), { stdio: ["ignore", "pipe", "pipe"] }),
+    );
     const output = { text: "" };
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding("utf8").on("data", (text: string) => {
@@ -109,7 +112,7 @@ export class PeerServer {
       this.#child.kill("SIGKILL");
       await closed;
     }
-    rmSync(this.directory, { recursive: true, force: true });
+    removeBenchDirectory(this.directory);
   }
 
   async #untilListening(output: { readonly text: string }): Promise<void> {

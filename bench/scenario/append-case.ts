@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
 import path from "node:path";
 import { SUBPROTOCOL, TOKEN_SUBPROTOCOL_PREFIX } from "../../src/client/subprotocol.ts";
 import { MESSAGE_OVERHEAD_BYTES } from "../../src/core/limits.ts";
@@ -23,6 +23,7 @@ import {
   encodeOpenStream,
   type OpenStreamResult,
 } from "../../src/wire/open-stream-layout.ts";
+import { makeBenchDirectory, removeBenchDirectory } from "../clean-up.ts";
 import type { DataSet } from "../data-set.ts";
 import { noteMeasured } from "../measured-windows.ts";
 import { AppendPipeline } from "./append-pipeline.ts";
@@ -105,12 +106,12 @@ export class BenchEngine {
   }
 
   static async start({ storeRoot, ...options }: EngineOptions): Promise<BenchEngine> {
-    const storeDirectory = mkdtempSync(path.join(storeRoot, "millrace-bench-"));
+    const storeDirectory = makeBenchDirectory(storeRoot, "engine");
     try {
       const server = await startServer(storeDirectory, options);
       return new BenchEngine(server, storeDirectory);
     } catch (error) {
-      rmSync(storeDirectory, { recursive: true, force: true });
+      removeBenchDirectory(storeDirectory);
       throw error;
     }
   }
@@ -155,7 +156,7 @@ export class BenchEngine {
   }
 
   #removeStore(): void {
-    rmSync(this.storeDirectory, { recursive: true, force: true });
+    removeBenchDirectory(this.storeDirectory);
   }
 }
 

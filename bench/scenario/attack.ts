@@ -7,6 +7,7 @@ import { Persistence } from "../../src/core/stream-definition.ts";
 import { createNamedToken } from "../../src/net/named-tokens.ts";
 import { readToken } from "../../src/net/token-store.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
+import { endWithBench } from "../clean-up.ts";
 import { median, roundTo } from "../statistics.ts";
 import {
   BenchEngine,
@@ -69,8 +70,9 @@ async function* runAttacks(options: BenchOptions): AsyncGenerator<BenchRecord> {
     nodeArgs: profileArgs(profileDirectory),
     env,
   });
-  const attacker = await Attacker.start();
+  let attacker: Attacker | undefined;
   try {
+    attacker = await Attacker.start();
     const { storeDirectory } = engine;
     const token = createNamedToken({
       storeDirectory,
@@ -98,7 +100,7 @@ async function* runAttacks(options: BenchOptions): AsyncGenerator<BenchRecord> {
     await socket.close();
     await engine.stop();
   } finally {
-    attacker.end();
+    attacker?.end();
     await engine.kill();
   }
 }
@@ -170,7 +172,7 @@ class Attacker {
   }
 
   static async start(): Promise<Attacker> {
-    const child = fork(driverScript, { stdio: ["ignore", "ignore", "inherit", "ipc"] });
+    const child = endWithBench(fork(driverScript, { stdio: ["ignore", "ignore", "inherit", "ipc"] }));
     await once(child, "spawn");
     return new Attacker(child);
   }

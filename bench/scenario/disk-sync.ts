@@ -1,5 +1,6 @@
-import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
+import { closeSync, fdatasyncSync, openSync, writeSync } from "node:fs";
 import path from "node:path";
+import { makeBenchDirectory, removeBenchDirectory } from "../clean-up.ts";
 import { LatencyHistogram } from "../latency-histogram.ts";
 
 const WRITE_BYTES = 4096;
@@ -7,7 +8,7 @@ const SYNCS_MIN = 3;
 
 /** What the disk itself takes to make 4 KiB at the end of a file durable, one after the other for `seconds`. */
 export function measureDiskSyncs(storeRoot: string, seconds: number): LatencyHistogram {
-  const directory = mkdtempSync(path.join(storeRoot, "millrace-sync-"));
+  const directory = makeBenchDirectory(storeRoot, "sync");
   const latencies = new LatencyHistogram();
   try {
     const descriptor = openSync(path.join(directory, "syncs"), "w", 0o600);
@@ -24,7 +25,7 @@ export function measureDiskSyncs(storeRoot: string, seconds: number): LatencyHis
       closeSync(descriptor);
     }
   } finally {
-    rmSync(directory, { recursive: true, force: true });
+    removeBenchDirectory(directory);
   }
   return latencies;
 }

@@ -1,12 +1,12 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MillraceClient } from "../../src/client/millrace-client.ts";
 import { emptyExportDefinition } from "../../src/core/stream-definition.ts";
 import { KINESIS_RECORDS_MAX } from "../../src/core/kinesis-limits.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
+import { endWithBench, makeBenchDirectory, removeBenchDirectory } from "../clean-up.ts";
 import { createInferenceDataSet } from "../data-set.ts";
 import { noteMeasured } from "../measured-windows.ts";
 import { median, roundTo } from "../statistics.ts";
@@ -59,15 +59,14 @@ async function* measure(
   options: BenchOptions,
   { inFlight, rounds, messagesMin }: CaseShape,
 ): AsyncGenerator<BenchRecord> {
-  const storeDirectory = mkdtempSync(path.join(options.storeRoot, "millrace-export-"));
-  const endpoint = await KinesisTarget.start();
-  const env = endpoint.environment;
-  const driver = fork(driverScript, {
-    stdio: ["ignore", "ignore", "inherit", "ipc"],
-    env: { ...process.env, ...env },
-  });
+  const storeDirectory = makeBenchDirectory(options.storeRoot, "export");
+  let endpoint: KinesisTarget | undefined;
+  let driver: ChildProcess | undefined;
   let run: ExportRun | undefined;
   try {
+    const target = (endpoint = await KinesisTarget.start());
+    const env = target.environment;
+    const sender = (driver = startDriver(env));
     const stored = await fillStore(storeDirectory, {
       messagesMin,
       dataSet: createInferenceDataSet(DATA_SET_MESSAGES),
@@ -79,8 +78,8 @@ async function* measure(
     const order: DriverOrder = { messageCount, inFlight };
     // The first of each imports the SDK and warms up.
     for (let round = 0; round <= rounds; round++) {
-      alone.push(await endpoint.during(messageCount, async () => driveAlone(driver, order)));
-      exported.push(await endpoint.during(messageCount, async () => run!.exportAll(order)));
+      alone.push(await target.during(messageCount, async () => driveAlone(sender, order)));
+      exported.push(await target.during(messageCount, async () => run!.exportAll(order)));
     }
     const aloneRate = rateOf(alone.slice(1), messageCount);
     yield record(`the SDK alone, ${name}`, { rounds: alone.slice(1), stored });
@@ -89,13 +88,22 @@ async function* measure(
     const added = { vs_sdk: vsSdk, added_rss_mib: roundTo(run.addedMib, 3) };
     yield { ...exporter, values: { ...exporter.values, ...added } };
     await run.stop();
-    await endpoint.stop();
+    await target.stop();
   } finally {
-    driver.kill();
+    driver?.kill();
     await run?.kill();
-    await endpoint.kill();
-    rmSync(storeDirectory, { recursive: true, force: true });
+    await endpoint?.kill();
+    removeBenchDirectory(storeDirectory);
   }
+}
+
+function startDriver(env: Readonly<Record<string, string>>): ChildProcess {
+  return endWithBench(
+    fork(driverScript, {
+      stdio: ["ignore", "ignore", "inherit", "ipc"],
+      env: { ...process.env, ...env },
+    }),
+  );
 }
 
 /** One sending of all messages. CPU times are of user and system, all threads. */

@@ -1,6 +1,7 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { Persistence } from "../../src/core/stream-definition.ts";
+import { makeBenchDirectory, removeBenchDirectory } from "../clean-up.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
 import type { DataSet } from "../data-set.ts";
 import { buildDriver, DriverProcess, type DriverName } from "../peers/driver-process.ts";
@@ -99,7 +100,7 @@ export const peersBench: Bench = {
 async function* runPeers(options: BenchOptions): AsyncGenerator<BenchRecord> {
   const { caseFilter, seconds, storeRoot } = options;
   const dataSet = options.createDataSet(MESSAGE_COUNT);
-  const directory = mkdtempSync(path.join(storeRoot, "millrace-bench-messages-"));
+  const directory = makeBenchDirectory(storeRoot, "messages");
   try {
     const messagesPath = path.join(directory, "messages");
     writeMessages(messagesPath, dataSet);
@@ -123,7 +124,7 @@ async function* runPeers(options: BenchOptions): AsyncGenerator<BenchRecord> {
       yield* comparisons(measured, label);
     }
   } finally {
-    rmSync(directory, { recursive: true, force: true });
+    removeBenchDirectory(directory);
   }
 }
 

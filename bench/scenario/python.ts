@@ -4,6 +4,7 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import type { Bench, BenchOptions, BenchRecord, BenchValues } from "../bench.ts";
+import { endWithBench } from "../clean-up.ts";
 import { repositoryRoot } from "../environment.ts";
 import { BenchEngine, engineScript } from "./append-case.ts";
 import { profileArgs } from "./profile-args.ts";
@@ -44,7 +45,7 @@ function toLine(message: Uint8Array): string {
 }
 
 async function* runScript(args: readonly string[]): AsyncGenerator<BenchRecord> {
-  const child = spawn(python, ["-B", script, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = endWithBench(spawn(python, ["-B", script, ...args], { stdio: ["ignore", "pipe", "pipe"] }));
   const ended = once(child, "close") as Promise<[number | null]>;
   // Awaited below; a program that cannot be started fails it at once.
   ended.catch(() => undefined);

@@ -1,5 +1,3 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import path from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import { systemClock } from "../../src/core/clock.ts";
 import { BLOCK_TARGET_BYTES, MESSAGE_OVERHEAD_BYTES } from "../../src/core/limits.ts";
@@ -13,6 +11,7 @@ import { streamOptionsDefault } from "../../src/core/stream-options.ts";
 import { definitionPath, encodeDefinition } from "../../src/stream/definition-file.ts";
 import { newStreamDirectory, openStoreDirectory } from "../../src/stream/store-directory.ts";
 import { seededRandom } from "../seeded-random.ts";
+import { makeBenchDirectory, removeBenchDirectory } from "../clean-up.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
 import { median, roundTo } from "../statistics.ts";
 import { engineScript, startServer } from "./append-case.ts";
@@ -94,7 +93,7 @@ async function measure(
   shape: StoreShape,
   { storeRoot, starts, isCold }: { storeRoot: string; starts: number; isCold: boolean },
 ): Promise<{ readyMs: number; residentMib: number; leanMib: number | null }> {
-  const storeDirectory = mkdtempSync(path.join(storeRoot, "millrace-recovery-"));
+  const storeDirectory = makeBenchDirectory(storeRoot, "recovery");
   try {
     await makeStore(storeDirectory, shape);
     const readyMs: number[] = [];
@@ -115,7 +114,7 @@ async function measure(
       leanMib: leanMib.length === 0 ? null : median(leanMib),
     };
   } finally {
-    rmSync(storeDirectory, { recursive: true, force: true });
+    removeBenchDirectory(storeDirectory);
   }
 }
 

@@ -1,7 +1,6 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import path from "node:path";
 import { MillraceClient } from "../../src/client/millrace-client.ts";
 import { SUBPROTOCOL } from "../../src/client/subprotocol.ts";
+import { makeBenchDirectory, removeBenchDirectory } from "../clean-up.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
 import { LatencyHistogram } from "../latency-histogram.ts";
 import { engineScript, measureCosts, openStream, startServer, STREAM_NAME } from "./append-case.ts";
@@ -69,7 +68,7 @@ async function* runReplay(options: BenchOptions): AsyncGenerator<BenchRecord> {
   const nodeArgs = profileArgs(profileDirectory);
   const rounds = Math.min(Math.max(Math.floor(seconds), 1), ROUNDS_MAX);
   const messagesMin = Math.min(Math.round(seconds * MESSAGES_PER_S), MESSAGES_MAX);
-  const storeDirectory = mkdtempSync(path.join(storeRoot, "millrace-replay-"));
+  const storeDirectory = makeBenchDirectory(storeRoot, "replay");
   let server: ServerProcess | undefined;
   try {
     const stored = await fillStore(storeDirectory, {
@@ -81,7 +80,7 @@ async function* runReplay(options: BenchOptions): AsyncGenerator<BenchRecord> {
     await server.stop();
   } finally {
     await server?.kill();
-    rmSync(storeDirectory, { recursive: true, force: true });
+    removeBenchDirectory(storeDirectory);
   }
 }
 

@@ -1,4 +1,4 @@
-import { mkdtempSync, openSync, closeSync, readdirSync, readSync, rmSync, statSync } from "node:fs";
+import { openSync, closeSync, readdirSync, readSync, statSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { MachineClock } from "../../src/core/clock.ts";
@@ -9,6 +9,7 @@ import { BlockBuilder } from "../../src/log/block-builder.ts";
 import { fileStorage } from "../../src/log/file-storage.ts";
 import { decodeSegmentHeader, parseSegmentName, SEGMENT_HEADER_BYTES } from "../../src/log/segment-layout.ts";
 import { StreamLog } from "../../src/log/stream-log.ts";
+import { makeBenchDirectory, removeBenchDirectory } from "../clean-up.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
 import type { DataSet } from "../data-set.ts";
 import { roundTo } from "../statistics.ts";
@@ -209,7 +210,7 @@ async function measureTrickle(options: {
   readonly storeRoot: string;
   readonly dataSet: DataSet;
 }): Promise<BenchRecord> {
-  const root = mkdtempSync(path.join(options.storeRoot, "millrace-bench-"));
+  const root = makeBenchDirectory(options.storeRoot, "seal");
   const clock = new SteppedClock();
   const directory = path.join(root, "stream");
   const log = StreamLog.create({
@@ -243,7 +244,7 @@ async function measureTrickle(options: {
     });
   } finally {
     log.close();
-    rmSync(root, { recursive: true, force: true });
+    removeBenchDirectory(root);
   }
 }
 

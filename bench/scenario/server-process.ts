@@ -2,9 +2,10 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
+import { endWithBench } from "../clean-up.ts";
 import { processCpuSeconds, statusMib } from "./process-stats.ts";
 
-const READY_DEADLINE_MS = 15_000;
+const READY_DEADLINE_MS = 60_000;
 const STOP_DEADLINE_MS = 15_000;
 const STDERR_CHARACTERS_MAX = 8192;
 
@@ -35,21 +36,30 @@ export class ServerProcess {
     nodeArgs = [],
     env = {},
   }: ServerProcessOptions): Promise<ServerProcess> {
-    const child = spawn(process.execPath, [...nodeArgs, script, ...args], {
-      // Under the test runner's own variable a child would report to it instead of running as it is.
-      env: { ...process.env, NODE_TEST_CONTEXT: undefined, ...env },
-      stdio: ["ignore", "pipe", "pipe"],
-    });
+    const child = endWithBench(
+      spawn(process.execPath, [...nodeArgs, script, ...args], {
+        // Under the test runner's own variable a child would report to it instead of running as it is.
+        env: { ...process.env, NODE_TEST_CONTEXT: undefined, ...env },
+        stdio: ["ignore", "pipe", "pipe"],
+      }),
+    );
     const stderr = { text: "" };
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
       stderr.text = (stderr.text + text).slice(-STDERR_CHARACTERS_MAX);
     });
-    const timer = setTimeout(() => child.kill("SIGKILL"), READY_DEADLINE_MS);
+    const start = { isLate: false };
+    const timer = setTimeout(() => {
+      start.isLate = true;
+      child.kill("SIGKILL");
+    }, READY_DEADLINE_MS);
     try {
       return new ServerProcess(child, parseReady(await firstLine(child.stdout)), stderr);
     } catch (cause) {
       child.kill("SIGKILL");
-      throw new Error(`Cannot start ${script}: ${stderr.text.trim() || "no ready line"}`, { cause });
+      const reason = start.isLate
+        ? `not ready within ${READY_DEADLINE_MS / 1000} s`
+        : stderr.text.trim() || "no ready line";
+      throw new Error(`Cannot start ${script}: ${reason}`, { cause });
     } finally {
       clearTimeout(timer);
     }

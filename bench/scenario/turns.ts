@@ -1,5 +1,5 @@
 import { median, roundTo } from "../statistics.ts";
-import type { CaseEnd, CostedSlice, ScenarioCase } from "./slice.ts";
+import type { CaseEnd, CostedSlice, RunningCase, ScenarioCase } from "./slice.ts";
 
 const ROUND_S = 1;
 const ROUNDS_MAX = 7;
@@ -33,8 +33,15 @@ export async function* measureInTurns(
     }
     for (const { name, run, slices } of running) yield { name, slices, end: await run.finish() };
   } finally {
-    for (const { run } of running) await run.abandon();
+    await abandonAll(running);
   }
+}
+
+/** One that cannot be ended keeps none of the others from it. @throws the first failure, once all were tried */
+async function abandonAll(running: readonly { readonly run: RunningCase }[]): Promise<void> {
+  const ends = await Promise.allSettled(running.map(async ({ run }) => run.abandon()));
+  const failed = ends.find((end) => end.status === "rejected");
+  if (failed) throw failed.reason;
 }
 
 /** The middle of the ratios of neighbouring rounds, with three digits. */

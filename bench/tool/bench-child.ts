@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import path from "node:path";
 import { BenchRefusal } from "../bench-refusal.ts";
+import { endWithBench } from "../clean-up.ts";
 import { readResult, type BenchResult } from "../result-file.ts";
 
 const runScript = path.join(import.meta.dirname, "..", "run.js");
@@ -33,11 +34,15 @@ export async function runBenchChild(options: BenchChildOptions): Promise<BenchRe
     .map((name) => [name, passed[name as keyof typeof passedOptions]] as const)
     .flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, value]));
   const args = [...nodeArgs, runScript, bench, "--json", "--out", outPath, ...given, ...benchArgs];
-  const child = spawn(process.execPath, args, {
-    // Under the test runner's own variable a child would report to it instead of running as it is.
-    env: { ...process.env, NODE_TEST_CONTEXT: undefined, ...variables },
-    stdio: ["ignore", "ignore", "pipe"],
-  });
+  const child = endWithBench(
+    spawn(process.execPath, args, {
+      // Under the test runner's own variable a child would report to it instead of running as it is.
+      env: { ...process.env, NODE_TEST_CONTEXT: undefined, ...variables },
+      stdio: ["ignore", "ignore", "pipe"],
+    }),
+    // It ends what it has started itself.
+    "SIGTERM",
+  );
   let stderr = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     stderr = (stderr + text).slice(-STDERR_CHARACTERS_MAX);

@@ -1,7 +1,7 @@
 // `npm run bench -- sweep <bench> workers=1..4 blockBytes=64k,256k`
-import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { makeBenchDirectory, removeBenchDirectory } from "../clean-up.ts";
 import type { BenchRecord } from "../bench.ts";
 import { BenchUsageError } from "../bench-usage-error.ts";
 import { defaultResultPath, writeResult, type BenchResult } from "../result-file.ts";
@@ -97,7 +97,7 @@ async function* runAll(
     readonly passed: Parameters<typeof runBenchChild>[0]["passed"];
   },
 ): AsyncGenerator<{ readonly combination: Combination; readonly run: BenchResult }> {
-  const directory = mkdtempSync(path.join(tmpdir(), "millrace-sweep-"));
+  const directory = makeBenchDirectory(tmpdir(), "sweep");
   const total = combinations.length * order.rounds;
   let count = 0;
   try {
@@ -109,7 +109,7 @@ async function* runAll(
       yield { combination, run };
     }
   } finally {
-    rmSync(directory, { recursive: true, force: true });
+    removeBenchDirectory(directory);
   }
 }
 

@@ -9,6 +9,8 @@ export interface SettingKind<T> {
   fromText(text: string): unknown;
   /** What the schema accepts, to follow "must be": "an integer from 0 to 65535". */
   readonly accepts: string;
+  /** Whether its values are numbers or words of a set, and so hold nothing that is private. */
+  readonly isClosed?: true;
 }
 
 export function integer({ min, max }: { min: number; max: number }): SettingKind<number> {
@@ -16,6 +18,7 @@ export function integer({ min, max }: { min: number; max: number }): SettingKind
     schema: v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max)),
     fromText: numberFromText,
     accepts: `an integer from ${min} to ${max}`,
+    isClosed: true,
   };
 }
 
@@ -25,6 +28,7 @@ export function powerOfTwo({ min, max }: { min: number; max: number }): SettingK
     schema: v.pipe(v.number(), v.safeInteger(), v.minValue(min), v.maxValue(max), v.check(isPowerOfTwo)),
     fromText: numberFromText,
     accepts: `a power of two from ${min} to ${max}`,
+    isClosed: true,
   };
 }
 
@@ -33,6 +37,7 @@ export function oneNumberOf(values: readonly number[]): SettingKind<number> {
     schema: v.picklist(values),
     fromText: numberFromText,
     accepts: `one of ${values.join(", ")}`,
+    isClosed: true,
   };
 }
 
@@ -45,6 +50,7 @@ export function oneWordOf<const T extends string>(words: readonly T[]): SettingK
     ),
     fromText: (text) => text,
     accepts: `one of ${words.join(", ")}`,
+    isClosed: true,
   };
 }
 
@@ -55,6 +61,7 @@ export const boolean: SettingKind<boolean> = {
     return word === "true" ? true : word === "false" ? false : text;
   },
   accepts: "true or false",
+  isClosed: true,
 };
 
 /** Any text of one line. */
