@@ -14,7 +14,7 @@ import { caseRecord } from "./case-record.ts";
 import { profileArgs } from "./profile-args.ts";
 import { SharedLoad } from "./shared-load.ts";
 import type { CostedSlice, RunningCase, ScenarioCase } from "./slice.ts";
-import { measureInTurns, messageRate, ratioInTurns } from "./turns.ts";
+import { measureInTurns, messageRate, TurnRatios } from "./turns.ts";
 
 const KIB = 1024;
 const MESSAGE_COUNT = 32_768;
@@ -59,13 +59,11 @@ async function* runConnections(options: BenchOptions): AsyncGenerator<BenchRecor
     yield { ...record, values: { kib_per_connection: memory.get(name) ?? null, ...record.values } };
   }
   const one = measured.get(cases[0]!.name);
-  const ratios = cases.slice(1).flatMap(({ name, count }) => {
-    const slices = measured.get(name);
-    return one && slices
-      ? [[`connections_${count}_vs_1`, ratioInTurns(slices, one, messageRate)] as const]
-      : [];
-  });
-  if (ratios.length > 0) yield { name: "ratios", values: Object.fromEntries(ratios) };
+  const ratios = new TurnRatios();
+  for (const { name, count } of cases.slice(1))
+    ratios.add(`connections_${count}_vs_1`, [measured.get(name), one], messageRate);
+  const { values, rounds } = ratios;
+  if (Object.keys(values).length > 0) yield { name: "ratios", values, rounds };
 }
 
 /** `onMemory` is told what each connection has resident before it has sent anything, in KiB, where there are several. */

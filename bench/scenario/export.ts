@@ -16,6 +16,7 @@ import type { DriverOrder, DriverResult } from "./kinesis-driver.ts";
 import { type ArrivalCosts, KinesisTarget } from "./kinesis-target.ts";
 import { profileArgs } from "./profile-args.ts";
 import type { ServerProcess } from "./server-process.ts";
+import { TurnRatios } from "./turns.ts";
 
 const DATA_SET_MESSAGES = 32_768;
 /** What a round sends for each second that it may take; a faster exporter is done sooner. */
@@ -78,15 +79,22 @@ async function* measure(
     const order: DriverOrder = { messageCount, inFlight };
     // The first of each imports the SDK and warms up.
     for (let round = 0; round <= rounds; round++) {
-      alone.push(await target.during(messageCount, async () => driveAlone(sender, order)));
-      exported.push(await target.during(messageCount, async () => run!.exportAll(order)));
+      const turns = [
+        async () => alone.push(await target.during(messageCount, async () => driveAlone(sender, order))),
+        async () => exported.push(await target.during(messageCount, async () => run!.exportAll(order))),
+      ];
+      for (const turn of round % 2 === 0 ? turns : turns.toReversed()) await turn();
     }
-    const aloneRate = rateOf(alone.slice(1), messageCount);
     yield record(`the SDK alone, ${name}`, { rounds: alone.slice(1), stored });
     const exporter = record(`an exporter, ${name}`, { rounds: exported.slice(1), stored });
-    const vsSdk = roundTo(rateOf(exported.slice(1), messageCount) / aloneRate, 3);
-    const added = { vs_sdk: vsSdk, added_rss_mib: roundTo(run.addedMib, 3) };
-    yield { ...exporter, values: { ...exporter.values, ...added } };
+    const ratios = new TurnRatios();
+    ratios.add("vs_sdk", [exported.slice(1), alone.slice(1)], ({ elapsedS }) => messageCount / elapsedS);
+    const added = { ...ratios.values, added_rss_mib: roundTo(run.addedMib, 3) };
+    yield {
+      ...exporter,
+      values: { ...exporter.values, ...added },
+      rounds: { ...exporter.rounds, ...ratios.rounds },
+    };
     await run.stop();
     await target.stop();
   } finally {

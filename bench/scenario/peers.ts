@@ -6,13 +6,14 @@ import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
 import type { DataSet } from "../data-set.ts";
 import { buildDriver, DriverProcess, type DriverName } from "../peers/driver-process.ts";
 import { natsServer, PeerServer, redisServer, versionOf, type PeerServerKind } from "../peers/peer-server.ts";
-import { roundTo } from "../statistics.ts";
 import { engineScript, measureCosts, startAppendCase, type EngineOptions } from "./append-case.ts";
-import { caseRecord, emptyCaseValues, mergedLatencies } from "./case-record.ts";
+import { caseRecord, emptyCaseValues } from "./case-record.ts";
+import type { SendingWay } from "./frame-socket.ts";
+import { peerComparison, type ComparedCase } from "./peer-comparison.ts";
 import { profileArgs } from "./profile-args.ts";
 import { startProducerCase } from "./producer-case.ts";
-import type { CostedSlice, RunningCase, ScenarioCase } from "./slice.ts";
-import { measureInTurns, messageRate, ratioInTurns, type MeasuredCase } from "./turns.ts";
+import type { RunningCase, ScenarioCase } from "./slice.ts";
+import { measureInTurns } from "./turns.ts";
 
 const KIB = 1024;
 const MESSAGE_COUNT = 32_768;
@@ -46,6 +47,8 @@ interface Peer {
   readonly program: string;
   readonly debianPackage: string;
   readonly cannot: string;
+  /** See {@link ComparedCase}. */
+  readonly rssDecidedBy?: string;
 }
 
 /** Sync before the answer came to JetStream with 2.10 (`sync_interval: always`); Debian has 2.9. */
@@ -65,6 +68,7 @@ const peers: readonly Peer[] = [
     program: "redis-server",
     debianPackage: "redis-server",
     cannot: "",
+    rssDecidedBy: "MAXLEN",
   },
 ];
 
@@ -113,11 +117,11 @@ async function* runPeers(options: BenchOptions): AsyncGenerator<BenchRecord> {
     for (const group of groups) {
       const label = `${group.sending.name}, ${group.durability}`;
       if (!label.includes(caseFilter)) continue;
-      const measured: MeasuredCase[] = [];
-      const cases = groupCases(group, { label, options, dataSet, messagesPath, there });
+      const measured: ComparedCase[] = [];
+      const cases = groupCases(group, { options, dataSet, messagesPath, there });
       for await (const one of measureInTurns(cases, seconds)) {
         measured.push(one);
-        yield caseRecord(one.name, one.slices, { end: one.end });
+        yield caseRecord(`${one.name}, ${label}`, one.slices, { end: one.end });
       }
       for (const { name, cannot } of there.filter((peer) => peer.server(group.durability) === undefined))
         yield { name: `${name}, ${label}`, values: { ...emptyCaseValues, note: `not possible: ${cannot}` } };
@@ -128,42 +132,44 @@ async function* runPeers(options: BenchOptions): AsyncGenerator<BenchRecord> {
   }
 }
 
-const MILLRACE = "Millrace";
+const PRE_ENCODED = "Millrace, pre-encoded";
+const BY_WS = "Millrace by ws";
+const BY_PRODUCER = "Millrace by its client's producer()";
+/** What peers are compared with, in this order: clients as programs use them come first. */
+const ownNames: readonly string[] = [BY_WS, BY_PRODUCER, PRE_ENCODED];
 
 function groupCases(
   { durability, sending }: Group,
   context: {
-    readonly label: string;
     readonly options: BenchOptions;
     readonly dataSet: DataSet;
     readonly messagesPath: string;
     readonly there: readonly Peer[];
   },
 ): ScenarioCase[] {
-  const { label, options, dataSet, messagesPath, there } = context;
+  const { options, dataSet, messagesPath, there } = context;
   const { storeRoot, profileDirectory } = options;
   const nodeArgs = profileArgs(profileDirectory);
   const engine: EngineOptions = { engineScript, storeRoot, nodeArgs };
   const flushOnWrite = durability === behind;
+  const append = (by: SendingWay) => async () =>
+    startAppendCase({
+      ...engine,
+      dataSet,
+      persistence: Persistence.File,
+      flushOnWrite,
+      batchBytes: sending.packBytes > 0 ? sending.packBytes : undefined,
+      framesInFlightMax: Math.max(sending.window, 1),
+      framesPerWrite: sending === unbatched ? SINGLES_PER_WRITE : 1,
+      by,
+    });
   const cases: ScenarioCase[] = [
-    {
-      name: `${MILLRACE}, ${label}`,
-      start: async () =>
-        startAppendCase({
-          ...engine,
-          dataSet,
-          persistence: Persistence.File,
-          flushOnWrite,
-          batchBytes: sending.packBytes > 0 ? sending.packBytes : undefined,
-          framesInFlightMax: Math.max(sending.window, 1),
-          framesPerWrite: sending === unbatched ? SINGLES_PER_WRITE : 1,
-          by: "ready bytes",
-        }),
-    },
+    { name: BY_WS, start: append("ws") },
+    { name: PRE_ENCODED, start: append("ready bytes") },
   ];
   if (sending === batched && durability === before) {
     cases.push({
-      name: `${MILLRACE} by its client's producer(), ${label}`,
+      name: BY_PRODUCER,
       start: async () => startProducerCase({ ...engine, dataSet, batchBytes: BATCH_BYTES }),
     });
   }
@@ -171,7 +177,7 @@ function groupCases(
     const kind = server(durability);
     if (kind === undefined) continue;
     cases.push({
-      name: `${name}, ${label}`,
+      name,
       start: async () => startPeerCase({ kind, driver, storeRoot, messagesPath, sending, dataSet }),
     });
   }
@@ -265,37 +271,18 @@ function writeMessages(filePath: string, { messages, payloadBytes }: DataSet): v
   writeFileSync(filePath, bytes);
 }
 
-/** Millrace beside each peer of a group, in what it is better and in what worse. */
-function* comparisons(measured: readonly MeasuredCase[], label: string): Generator<BenchRecord> {
-  const own = measured.find(({ name }) => name === `${MILLRACE}, ${label}`);
-  if (own === undefined) return;
-  for (const peer of measured.filter(({ name }) => !name.startsWith(MILLRACE))) {
-    const ratio = (of: (slice: CostedSlice) => number): number => ratioInTurns(own.slices, peer.slices, of);
-    const cpu = (cost: "serverCpuS" | "driverCpuS") => (slice: CostedSlice) =>
-      slice[cost] / slice.payloadBytes;
-    const p50 = (one: MeasuredCase): number | undefined => mergedLatencies(one.slices).percentile(50);
-    const [ownP50, peerP50] = [p50(own), p50(peer)];
-    const ratios = {
-      rate_vs_peer: ratio(messageRate),
-      server_cpu_vs_peer: ratio(cpu("serverCpuS")),
-      driver_cpu_vs_peer: ratio(cpu("driverCpuS")),
-      written_vs_peer: ratio(({ writtenBytes, payloadBytes }) => (writtenBytes ?? NaN) / payloadBytes),
-      rss_vs_peer: roundTo(own.end.rssMib / peer.end.rssMib, 3),
-      ack_p50_vs_peer: ownP50 === undefined || peerP50 === undefined ? null : roundTo(ownP50 / peerP50, 3),
-    };
-    const finite = Object.entries(ratios).map(
-      ([key, value]) => [key, isFigure(value) ? value : null] as const,
-    );
-    const worse = finite.filter(
-      ([key, value]) => value !== null && (key === "rate_vs_peer" ? value < 1 : value > 1),
-    );
-    const behindIn = worse.map(([key]) => key.replace("_vs_peer", "").replaceAll("_", " ")).join(", ");
-    const values = { ...Object.fromEntries(finite), behind_in: behindIn || "nothing" };
-    yield { name: `${MILLRACE} / ${peer.name}`, values };
+/** Each way into Millrace beside each peer of a group. */
+function* comparisons(measured: readonly ComparedCase[], label: string): Generator<BenchRecord> {
+  for (const ownName of ownNames) {
+    const own = measured.find(({ name }) => name === ownName);
+    if (own === undefined) continue;
+    for (const peer of measured.filter(({ name }) => !ownNames.includes(name))) {
+      const rssDecidedBy = peers.find(({ name }) => name === peer.name)?.rssDecidedBy;
+      const sides = [
+        { ...own, isPreEncoded: ownName === PRE_ENCODED },
+        { ...peer, rssDecidedBy },
+      ] as const;
+      yield { name: `${ownName} / ${peer.name}, ${label}`, ...peerComparison(...sides) };
+    }
   }
-}
-
-/** No peer's driver may be so idle that the system's ticks see none of it. */
-function isFigure(value: number | null): value is number {
-  return value !== null && Number.isFinite(value);
 }

@@ -22,7 +22,7 @@ import { LITTLE_GARBAGE } from "./little-garbage.ts";
 import { profileArgs } from "./profile-args.ts";
 import type { CaseEnd, CostedSlice, RunningCase, ScenarioCase } from "./slice.ts";
 import { SpreadPipeline } from "./spread-pipeline.ts";
-import { measureInTurns, messageRate, ratioInTurns } from "./turns.ts";
+import { measureInTurns, messageRate, TurnRatios } from "./turns.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -51,7 +51,7 @@ async function* runStreams(options: BenchOptions): AsyncGenerator<BenchRecord> {
   const engine: EngineOptions = { engineScript, storeRoot, nodeArgs };
   const dataSet = options.createDataSet(MESSAGE_COUNT);
   const counts = streamCounts.map((count) => (seconds < 1 ? Math.ceil(count / SHORT_DIVISOR) : count));
-  const ratios: Record<string, number> = {};
+  const ratios = new TurnRatios();
   for (const kib of batchKib) {
     const batchBytes = kib * KIB;
     const cases = counts.map((count): ScenarioCase => ({
@@ -67,8 +67,7 @@ async function* runStreams(options: BenchOptions): AsyncGenerator<BenchRecord> {
     const one = measured.get(cases[0]!.name);
     for (const [index, { name }] of cases.entries()) {
       const slices = measured.get(name);
-      if (index > 0 && one && slices)
-        ratios[`streams_${counts[index]!}_vs_1_${kib}_kib`] = ratioInTurns(slices, one, messageRate);
+      if (index > 0) ratios.add(`streams_${counts[index]!}_vs_1_${kib}_kib`, [slices, one], messageRate);
     }
   }
   const memory = "memory of each stream, appended to";
@@ -79,7 +78,8 @@ async function* runStreams(options: BenchOptions): AsyncGenerator<BenchRecord> {
       values: await measureMemory({ ...engine, dataSet }, streams, Math.min(seconds, 1)),
     };
   }
-  if (Object.keys(ratios).length > 0) yield { name: "ratios", values: ratios };
+  const { values, rounds } = ratios;
+  if (Object.keys(values).length > 0) yield { name: "ratios", values, rounds };
 }
 
 interface SpreadCaseOptions extends EngineOptions {

@@ -29,7 +29,9 @@ export async function* measureInTurns(
     }
     for (const { run } of running) await run.measure(Math.min(seconds, WARM_UP_S_MAX));
     for (let round = 0; round < roundCount; round++) {
-      for (const { run, slices } of running) slices.push(await run.measure(seconds / roundCount));
+      // Back and forth: what a case leaves behind, warm or throttled, must not always meet the same one.
+      for (const { run, slices } of round % 2 === 0 ? running : running.toReversed())
+        slices.push(await run.measure(seconds / roundCount));
     }
     for (const { name, run, slices } of running) yield { name, slices, end: await run.finish() };
   } finally {
@@ -44,39 +46,25 @@ async function abandonAll(running: readonly { readonly run: RunningCase }[]): Pr
   if (failed) throw failed.reason;
 }
 
-/** The middle of the ratios of neighbouring rounds, with three digits. */
-export function ratioInTurns(
-  slices: readonly CostedSlice[],
-  others: readonly CostedSlice[],
-  of: (slice: CostedSlice) => number,
-): number {
-  return roundTo(median(ratioRounds(slices, others, of)), RATIO_DIGITS);
-}
-
-function ratioRounds(
-  slices: readonly CostedSlice[],
-  others: readonly CostedSlice[],
-  of: (slice: CostedSlice) => number,
-): number[] {
-  return slices.map((slice, round) => of(slice) / of(others[round]!));
-}
-
-/** The ratios of a record, each with its rounds. */
+/** The ratios of neighbouring rounds: their median, and each of them. */
 export class TurnRatios {
-  readonly values: Record<string, number> = {};
+  readonly values: Record<string, number | null> = {};
   readonly rounds: Record<string, number[]> = {};
 
-  /** Nothing where a side was not measured. */
-  add(
+  /** Nothing where a side was not measured; null where a side has no such figure. */
+  add<S = CostedSlice>(
     key: string,
-    sides: readonly [slices: readonly CostedSlice[] | undefined, others: readonly CostedSlice[] | undefined],
-    of: (slice: CostedSlice) => number,
+    sides: readonly [slices: readonly S[] | undefined, others: readonly S[] | undefined],
+    of: (slice: S) => number,
   ): void {
     const [slices, others] = sides;
     if (!slices || !others) return;
-    const ratios = ratioRounds(slices, others, of);
-    this.values[key] = roundTo(median(ratios), RATIO_DIGITS);
-    this.rounds[key] = ratios.map((ratio) => roundTo(ratio, RATIO_DIGITS + 1));
+    const ratios = slices.map((slice, round) => of(slice) / of(others[round]!));
+    const isKnown = !ratios.some(Number.isNaN) && Number.isFinite(median(ratios));
+    this.values[key] = isKnown ? roundTo(median(ratios), RATIO_DIGITS) : null;
+    // A driver may be so idle in a round that the system's ticks see none of it.
+    if (ratios.every(Number.isFinite))
+      this.rounds[key] = ratios.map((ratio) => roundTo(ratio, RATIO_DIGITS + 1));
   }
 }
 

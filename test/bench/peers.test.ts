@@ -37,10 +37,11 @@ test(
     const options = { caseFilter: "", seconds: SECONDS, storeRoot, profileDirectory, createDataSet };
     for await (const record of peersBench.run(options)) records.push(record);
     const measured = records.filter(({ values }) => Number(values["messages_per_s"]) > 0);
+    const ways = ["Millrace by ws", "Millrace, pre-encoded"];
     for (const sending of ["one message each", "64 KiB batches", "one message awaited"]) {
       for (const [durability, names] of [
-        ["answered before the sync", ["Millrace", "NATS JetStream", "Redis streams"]],
-        ["answered behind the sync", ["Millrace", "Redis streams"]],
+        ["answered before the sync", [...ways, "NATS JetStream", "Redis streams"]],
+        ["answered behind the sync", [...ways, "Redis streams"]],
       ] as const) {
         for (const name of names) {
           const found = measured.find((record) => record.name === `${name}, ${sending}, ${durability}`);
@@ -53,11 +54,22 @@ test(
       ({ name }) => name.startsWith("NATS JetStream") && name.endsWith("behind the sync"),
     );
     assert.match(String(refused?.values["note"]), /not possible/);
-    const compared = records.filter(({ name }) => name.startsWith("Millrace / "));
-    assert.equal(compared.length, 9);
-    for (const { name, values } of compared) {
+    const compared = records.filter(({ name }) => name.includes(" / "));
+    for (const [way, count] of [
+      ["Millrace by ws / ", 9],
+      ["Millrace by its client's producer() / ", 2],
+      ["Millrace, pre-encoded / ", 9],
+    ] as const)
+      assert.equal(compared.filter(({ name }) => name.startsWith(way)).length, count, way);
+    assert.match(compared[0]!.name, /^Millrace by ws/);
+    for (const { name, values, rounds } of compared) {
       assert.ok(Number(values["rate_vs_peer"]) > 0, name);
-      assert.equal(typeof values["behind_in"], "string");
+      assert.equal(rounds?.["rate_vs_peer"]?.length, 1, name);
+      assert.equal(String(values["behind_in"]).includes("MAXLEN"), name.includes("Redis"), name);
+      assert.equal("driver_cpu_vs_peer" in values, !name.includes("pre-encoded"), name);
+      const isAwaited = name.includes("awaited");
+      assert.equal(typeof values["ack_p99_vs_peer"] === "number", isAwaited, name);
+      assert.equal(String(values["behind_in"]).includes("unknown: ack p50, ack p99"), !isAwaited, name);
     }
     assert.deepEqual(readdirSync(storeRoot), [], "nothing is left behind");
   },

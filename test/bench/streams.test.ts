@@ -15,7 +15,7 @@ test("bench streams appends to many streams in turn", async (t) => {
       assert.ok(Number(record.values[key]) > 0, `${record.name}: ${key}`);
   }
   for (const key of ["streams_5_vs_1_64_kib", "streams_50_vs_1_64_kib"])
-    assert.ok(Number(ratios?.values[key]) > 0, key);
+    assert.equal(ratios?.rounds?.[key]?.length, 1, key);
 });
 
 test("bench streams says what each stream takes", async (t) => {
