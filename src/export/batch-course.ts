@@ -47,8 +47,11 @@ export function together(before: BatchResult, after: BatchResult): BatchResult {
   if (kind === "gap" || kind === "unreadable") return before;
   const file = after.file && { ...after.file, durable: after.file.durable ?? before.file?.durable };
   const requests = bytesTogether(before.requests, after.requests);
+  // One that did not come to an end does not know of what those before it have begun.
+  const tendInMs = after.outcome.kind === "sent" ? after.tendInMs : (after.tendInMs ?? before.tendInMs);
   return {
     ...after,
+    ...(tendInMs !== undefined && { tendInMs }),
     file,
     ...(requests && { requests }),
     outcome: outcomeTogether(before.outcome, after.outcome),

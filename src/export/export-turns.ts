@@ -83,16 +83,20 @@ export class ExportTurns {
     { result, nowMs }: { result: BatchResult | undefined; nowMs: number },
   ): void {
     if (ticket === undefined) return;
-    // A request that was called back, or may have been, says nothing of its endpoint.
-    const isCalledBack = exporter.isRemoved && result?.outcome.kind === "failed";
-    if (result === undefined || isCalledBack) {
+    if (result === undefined) {
       ticket.backoff.abandon(ticket);
       return;
     }
     const bytesMore = (result.requests?.bodyBytes ?? 0) - expectedBytes;
     this.#bucket?.take(bytesMore, nowMs);
-    this.#shares.correct(exporter.key, bytesMore, this.#holders);
-    ticket.backoff.end(ticket, result.outcome, nowMs);
+    // One that was removed has no share any more, and none is begun for it.
+    const holders = exporter.isRemoved
+      ? this.#holders.filter(({ key }) => key !== exporter.key)
+      : this.#holders;
+    this.#shares.correct(exporter.key, bytesMore, holders);
+    // A request that was called back, or may have been, says nothing of its endpoint.
+    if (exporter.isRemoved && result.outcome.kind === "failed") ticket.backoff.abandon(ticket);
+    else ticket.backoff.end(ticket, result.outcome, nowMs);
   }
 
   /** The endpoint of the exporter may be tried at once. */
