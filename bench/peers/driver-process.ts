@@ -10,7 +10,6 @@ import { LatencyHistogram } from "../latency-histogram.ts";
 import type { Slice } from "../scenario/slice.ts";
 
 const STDERR_CHARACTERS_MAX = 4096;
-const compiler = process.env["CC"] ?? "cc";
 const sourceDirectory = path.join(repositoryRoot, "bench", "peers");
 
 /** The drivers in C, since the peers' C clients are their fastest. `library` is what they are linked with. */
@@ -20,12 +19,20 @@ export const drivers = {
 } as const;
 export type DriverName = keyof typeof drivers;
 
-/** Compiles a driver where it has not been yet. @returns its path. @throws Error with the compiler's own words */
-export function buildDriver(name: DriverName): string {
+/** A driver that cannot be compiled here: its peer is not measured. */
+export class DriverBuildError extends Error {}
+
+/** Compiles a driver where it has not been yet. @returns its path. @throws DriverBuildError with the compiler's own words */
+export function buildDriver(
+  name: DriverName,
+  {
+    compiler = process.env["CC"] ?? "cc",
+    directory = path.join(repositoryRoot, ".cache", "bench", "peers"),
+  } = {},
+): string {
   const { source, library, debianPackage } = drivers[name];
   const sources = [source, "driver.h"].map((file) => readFileSync(path.join(sourceDirectory, file)));
   const hash = createHash("sha256").update(Buffer.concat(sources)).digest("hex").slice(0, 12);
-  const directory = path.join(repositoryRoot, ".cache", "bench", "peers");
   const program = path.join(directory, `${name}-driver-${hash}`);
   if (existsSync(program)) return program;
   mkdirSync(directory, { recursive: true });
@@ -37,7 +44,7 @@ export function buildDriver(name: DriverName): string {
   );
   if (built.error ?? built.status !== 0) {
     const reason = built.error?.message ?? built.stderr.trim();
-    throw new Error(
+    throw new DriverBuildError(
       `Cannot build ${source}: ${reason} (it needs a C compiler and Debian's ${debianPackage}, or the library by another way)`,
     );
   }

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+// So many of a slice are told. Where there are more they are drawn from the whole slice, each with the same chance.
 #define LATENCIES_MAX 200000
 
 typedef struct {
@@ -28,7 +29,7 @@ typedef struct {
   double elapsed_s;
   uint64_t messages;
   uint64_t payload_bytes;
-  size_t latency_count;
+  uint64_t latency_count;
   double latencies_us[LATENCIES_MAX];
 } Slice;
 
@@ -88,8 +89,22 @@ static Payloads load_payloads(const char *path, size_t pack_bytes) {
   return all;
 }
 
+// Xorshift with a fixed seed: the same slice gives the same sample.
+static uint64_t next_random(void) {
+  static uint64_t state = 0x9e3779b97f4a7c15;
+  state ^= state << 13;
+  state ^= state >> 7;
+  state ^= state << 17;
+  return state;
+}
+
 static void add_latency(Slice *slice, double seconds) {
-  if (slice->latency_count < LATENCIES_MAX) slice->latencies_us[slice->latency_count++] = seconds * 1e6;
+  uint64_t index = slice->latency_count++;
+  if (index >= LATENCIES_MAX) {
+    index = next_random() % slice->latency_count;
+    if (index >= LATENCIES_MAX) return;
+  }
+  slice->latencies_us[index] = seconds * 1e6;
 }
 
 static void add_payload(Slice *slice, const Payloads *all, size_t index) {
@@ -100,7 +115,8 @@ static void add_payload(Slice *slice, const Payloads *all, size_t index) {
 static void print_slice(const Slice *slice) {
   printf("{\"elapsed_s\":%.6f,\"messages\":%llu,\"payload_bytes\":%llu,\"latencies_us\":[", slice->elapsed_s,
          (unsigned long long)slice->messages, (unsigned long long)slice->payload_bytes);
-  for (size_t index = 0; index < slice->latency_count; index++)
+  uint64_t told = slice->latency_count < LATENCIES_MAX ? slice->latency_count : LATENCIES_MAX;
+  for (uint64_t index = 0; index < told; index++)
     printf(index == 0 ? "%.2f" : ",%.2f", slice->latencies_us[index]);
   printf("]}\n");
   fflush(stdout);

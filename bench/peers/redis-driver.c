@@ -70,6 +70,7 @@ int main(int count, char **words) {
   long long added = -1;
   for (size_t at = 0; at + 1 < info->elements; at += 2)
     if (strcmp(info->element[at]->str, "entries-added") == 0) added = info->element[at + 1]->integer;
+  if (added < 0) fail("XINFO STREAM tells no entries-added", "Redis is older than 7");
   printf("{\"stored_payloads\":%lld}\n", added);
   freeReplyObject(info);
   redisFree(redis);

@@ -4,7 +4,7 @@ import { Persistence } from "../../src/core/stream-definition.ts";
 import { makeBenchDirectory, removeBenchDirectory } from "../clean-up.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
 import type { DataSet } from "../data-set.ts";
-import { buildDriver, DriverProcess, type DriverName } from "../peers/driver-process.ts";
+import { buildDriver, DriverBuildError, DriverProcess, type DriverName } from "../peers/driver-process.ts";
 import { natsServer, PeerServer, redisServer, versionOf, type PeerServerKind } from "../peers/peer-server.ts";
 import { engineScript, measureCosts, startAppendCase, type EngineOptions } from "./append-case.ts";
 import { caseRecord, emptyCaseValues } from "./case-record.ts";
@@ -85,6 +85,29 @@ const groups: readonly Group[] = [
   { durability: behind, sending: awaited },
 ];
 
+interface ReadyPeer extends Peer {
+  readonly driverProgram: string;
+}
+
+/** Each peer with its compiled driver, or with what is missing for it here. */
+export function readyPeers(
+  build: (name: DriverName) => string = buildDriver,
+): (
+  | { readonly peer: Peer; readonly program: string; readonly missing?: undefined }
+  | { readonly peer: Peer; readonly program?: undefined; readonly missing: string }
+)[] {
+  return peers.map((peer) => {
+    if (versionOf(peer.program) === undefined)
+      return { peer, missing: `${peer.program} is not installed (Debian: ${peer.debianPackage})` };
+    try {
+      return { peer, program: build(peer.driver) };
+    } catch (error) {
+      if (!(error instanceof DriverBuildError)) throw error;
+      return { peer, missing: error.message };
+    }
+  });
+}
+
 /** The same messages to Millrace and to others, at the same meaning of an answer, in turns. */
 export const peersBench: Bench = {
   name: "peers",
@@ -108,11 +131,11 @@ async function* runPeers(options: BenchOptions): AsyncGenerator<BenchRecord> {
   try {
     const messagesPath = path.join(directory, "messages");
     writeMessages(messagesPath, dataSet);
-    const there = peers.filter(({ program }) => versionOf(program) !== undefined);
-    for (const { name, program, debianPackage } of peers.filter((peer) => !there.includes(peer))) {
-      const note = `not measured: ${program} is not installed (Debian: ${debianPackage})`;
-      if (name.includes(caseFilter) || caseFilter === "")
-        yield { name, values: { ...emptyCaseValues, note } };
+    const there: ReadyPeer[] = [];
+    for (const { peer, program, missing } of readyPeers()) {
+      if (program !== undefined) there.push({ ...peer, driverProgram: program });
+      else if (peer.name.includes(caseFilter))
+        yield { name: peer.name, values: { ...emptyCaseValues, note: `not measured: ${missing}` } };
     }
     for (const group of groups) {
       const label = `${group.sending.name}, ${group.durability}`;
@@ -144,7 +167,7 @@ function groupCases(
     readonly options: BenchOptions;
     readonly dataSet: DataSet;
     readonly messagesPath: string;
-    readonly there: readonly Peer[];
+    readonly there: readonly ReadyPeer[];
   },
 ): ScenarioCase[] {
   const { options, dataSet, messagesPath, there } = context;
@@ -173,12 +196,13 @@ function groupCases(
       start: async () => startProducerCase({ ...engine, dataSet, batchBytes: BATCH_BYTES }),
     });
   }
-  for (const { name, driver, server } of there) {
+  for (const { name, driver, driverProgram, server } of there) {
     const kind = server(durability);
     if (kind === undefined) continue;
     cases.push({
       name,
-      start: async () => startPeerCase({ kind, driver, storeRoot, messagesPath, sending, dataSet }),
+      start: async () =>
+        startPeerCase({ kind, driver, driverProgram, storeRoot, messagesPath, sending, dataSet }),
     });
   }
   return cases;
@@ -187,18 +211,18 @@ function groupCases(
 async function startPeerCase(options: {
   readonly kind: PeerServerKind;
   readonly driver: DriverName;
+  readonly driverProgram: string;
   readonly storeRoot: string;
   readonly messagesPath: string;
   readonly sending: Sending;
   readonly dataSet: DataSet;
 }): Promise<RunningCase> {
-  const { kind, messagesPath, sending, dataSet } = options;
-  const program = buildDriver(options.driver);
+  const { kind, driverProgram, messagesPath, sending, dataSet } = options;
   const server = await PeerServer.start(kind, options.storeRoot);
   try {
     const target = options.driver === "nats" ? `nats://127.0.0.1:${server.port}` : `127.0.0.1:${server.port}`;
     const { packBytes, window } = sending;
-    const driver = await DriverProcess.start(program, { target, messagesPath, packBytes, window });
+    const driver = await DriverProcess.start(driverProgram, { target, messagesPath, packBytes, window });
     let messageCount = 0;
     return {
       measure: async (seconds) => {
