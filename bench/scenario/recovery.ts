@@ -16,7 +16,7 @@ import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
 import { median, roundTo } from "../statistics.ts";
 import { engineScript, startServer } from "./append-case.ts";
 import { LITTLE_GARBAGE } from "./little-garbage.ts";
-import { dropCaches } from "./page-cache.ts";
+import { COLD_NOTE, dropCaches } from "./page-cache.ts";
 
 const MIB = 1024 * 1024;
 const SEGMENTS = 1000;
@@ -29,6 +29,14 @@ const STARTS = 5;
 const SECONDS_DEFAULT = 5;
 const SHORT_DIVISOR = 50;
 const SEED = 20_251_107;
+const emptyValues = {
+  ready_ms: null,
+  over_empty_ms: null,
+  rss_mib: null,
+  kib_per_stream: null,
+  rss_kib_per_stream: null,
+};
+
 interface StoreShape {
   readonly streams: number;
   readonly segments: number;
@@ -72,7 +80,10 @@ async function* runRecovery({ caseFilter, seconds, storeRoot }: BenchOptions): A
   const few = await measure({ ...cases.at(-1)!.shape, streams: 2 }, { storeRoot, starts, isCold: false });
   for (const { name, shape, isCold = false } of cases) {
     if (!name.includes(caseFilter)) continue;
-    if (isCold && !dropCaches()) continue;
+    if (isCold && !dropCaches()) {
+      yield { name, values: { ...emptyValues, note: COLD_NOTE } };
+      continue;
+    }
     const { readyMs, residentMib, leanMib } = await measure(shape, { storeRoot, starts, isCold });
     const perStream = (mib: number | null, ofFew: number | null): number | null =>
       mib === null || ofFew === null || shape.streams < 2

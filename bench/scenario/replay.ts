@@ -4,10 +4,10 @@ import { makeBenchDirectory, removeBenchDirectory } from "../clean-up.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
 import { LatencyHistogram } from "../latency-histogram.ts";
 import { engineScript, measureCosts, openStream, startServer, STREAM_NAME } from "./append-case.ts";
-import { caseRecord } from "./case-record.ts";
+import { caseRecord, emptyCaseValues } from "./case-record.ts";
 import { fillStore, messageAt, type Stored } from "./filled-store.ts";
 import { FrameSocket } from "./frame-socket.ts";
-import { dropCaches } from "./page-cache.ts";
+import { COLD_NOTE, dropCaches } from "./page-cache.ts";
 import { profileArgs } from "./profile-args.ts";
 import { type ReplayCounts, ReplayReader } from "./replay-reader.ts";
 import type { ServerProcess } from "./server-process.ts";
@@ -61,9 +61,10 @@ export const replayBench: Bench = {
 
 async function* runReplay(options: BenchOptions): AsyncGenerator<BenchRecord> {
   const { caseFilter, seconds, storeRoot, profileDirectory } = options;
-  const wanted = cases.filter(
-    ({ name, isCold }) => name.includes(caseFilter) && (isCold !== true || dropCaches()),
-  );
+  const named = cases.filter(({ name }) => name.includes(caseFilter));
+  const wanted = named.filter(({ isCold }) => isCold !== true || dropCaches());
+  for (const { name } of named.filter((one) => !wanted.includes(one)))
+    yield { name, values: { ...emptyCaseValues, note: COLD_NOTE } };
   if (wanted.length === 0) return;
   const nodeArgs = profileArgs(profileDirectory);
   const rounds = Math.min(Math.max(Math.floor(seconds), 1), ROUNDS_MAX);

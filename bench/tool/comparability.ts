@@ -4,7 +4,9 @@ import type { NamedResult } from "./comparison.ts";
 
 /** What decides a figure more than the code does: results that differ in it say nothing of the code. */
 const machineKeys = ["cpu", "cores", "memory_mib", "store_file_system"] as const;
-const runKeys = ["node", "kernel", "commit", "data_set"] as const;
+/** What of the memory a kernel or a virtual machine may keep at one start and not at another. */
+const MEMORY_TOLERANCE = 0.02;
+const runKeys = ["node", "kernel", "commit"] as const;
 
 /** @throws BenchRefusal where results are of different benches */
 export function checkSameBench(results: readonly NamedResult[]): void {
@@ -16,12 +18,28 @@ export function checkSameBench(results: readonly NamedResult[]): void {
   );
 }
 
+/** @throws BenchRefusal where results are of different messages: they cost and compress as they are */
+export function checkSameDataSet(results: readonly NamedResult[]): void {
+  const [first, ...rest] = results;
+  const dataSetOf = ({ result }: NamedResult): string => result.environment.data_set;
+  const other = rest.find((one) => dataSetOf(one) !== dataSetOf(first!));
+  if (other === undefined) return;
+  throw new BenchRefusal(
+    `cannot compare the data set ${dataSetOf(first!)} of ${first!.path} with ${dataSetOf(other)} of ${other.path}`,
+  );
+}
+
+function isSame(key: (typeof machineKeys)[number], one: BenchEnvironment, other: BenchEnvironment): boolean {
+  if (key !== "memory_mib") return one[key] === other[key];
+  return Math.abs(one[key] - other[key]) <= MEMORY_TOLERANCE * Math.max(one[key], other[key]);
+}
+
 /** @throws BenchRefusal that names both machines where there are two */
 export function checkSameMachine(results: readonly NamedResult[]): void {
   const [first, ...rest] = results;
   for (const other of rest) {
     const differing = machineKeys.filter(
-      (key) => first!.result.environment[key] !== other.result.environment[key],
+      (key) => !isSame(key, first!.result.environment, other.result.environment),
     );
     if (differing.length === 0) continue;
     const described = ({ path, result }: NamedResult): string =>
@@ -65,6 +83,13 @@ export function differencesOf(results: readonly NamedResult[]): string[] {
     .map(([what, of]) => [what, [...new Set(results.map(({ result }) => of(result.environment)))]] as const)
     .filter(([, found]) => found.length > 1)
     .map(([what, found]) => `${what}: ${found.join(" and ")}`);
+}
+
+/** Whether a setting is not the same in all results. */
+export function haveSettingsThatDiffer(results: readonly NamedResult[]): boolean {
+  const settingsOf = ({ result }: NamedResult): string =>
+    JSON.stringify(Object.entries(result.environment.settings).sort(([a], [b]) => (a < b ? -1 : 1)));
+  return new Set(results.map(settingsOf)).size > 1;
 }
 
 /** One line for each result whose machine had other things to do. */

@@ -1,8 +1,21 @@
 // `npm run bench -- compare a.json b.json`
 import { formatFigure } from "../figure-kinds.ts";
 import { readResult } from "../result-file.ts";
-import { checkSameBench, checkSameMachine, differencesOf, loadWarnings } from "./comparability.ts";
-import { compareResults, type ComparedFigure, type Comparison, type NamedResult } from "./comparison.ts";
+import {
+  checkSameBench,
+  checkSameDataSet,
+  checkSameMachine,
+  differencesOf,
+  haveSettingsThatDiffer,
+  loadWarnings,
+} from "./comparability.ts";
+import {
+  RUNS_MIN,
+  compareResults,
+  type ComparedFigure,
+  type Comparison,
+  type NamedResult,
+} from "./comparison.ts";
 import { BenchUsageError } from "../bench-usage-error.ts";
 import { parseToolArgs } from "./tool-args.ts";
 
@@ -28,10 +41,18 @@ export function compare(args: readonly string[]): void {
   const [a, b] = positionals.map(readSide) as [NamedResult[], NamedResult[]];
   const all = [...a, ...b];
   checkSameBench(all);
+  checkSameDataSet(all);
   const ratiosOnly = values["across-machines"];
   if (!ratiosOnly) checkSameMachine(all);
-  const comparison = compareResults(a, b, { ratiosOnly });
-  const told = { differences: differencesOf(all), warnings: loadWarnings(all), ...comparison };
+  const comparison = compareResults(a, b, {
+    ratiosOnly,
+    notes: haveSettingsThatDiffer(all) ? ["settings differ"] : [],
+  });
+  const told = {
+    differences: differencesOf(all),
+    warnings: [...runWarnings(a, b), ...loadWarnings(all)],
+    ...comparison,
+  };
   if (values.json) {
     const paths = (side: readonly NamedResult[]): string[] => side.map(({ path }) => path);
     process.stdout.write(`${JSON.stringify({ a: paths(a), b: paths(b), ...told })}\n`);
@@ -40,11 +61,18 @@ export function compare(args: readonly string[]): void {
   for (const line of comparisonLines({ a, b, ...told })) process.stdout.write(`${line}\n`);
 }
 
+/** Simulated runs of the same code, one a side, "differed" in about a third of all comparisons. */
+function runWarnings(a: readonly NamedResult[], b: readonly NamedResult[]): string[] {
+  if (Math.min(a.length, b.length) >= RUNS_MIN) return [];
+  const which = a.length === b.length ? "one run each" : "one run on a side";
+  return [`${which}: a difference may be the run's and not the code's; give two runs or more a side`];
+}
+
 function readSide(paths: string): NamedResult[] {
-  return paths
-    .split(",")
-    .filter((path) => path !== "")
-    .map((path) => ({ path, result: readResult(path) }));
+  const given = paths.split(",").filter((path) => path !== "");
+  if (given.length === 0)
+    throw new BenchUsageError(`compare takes a result on each side, "${paths}" is none`);
+  return given.map((path) => ({ path, result: readResult(path) }));
 }
 
 const KEY_WIDTH = 28;

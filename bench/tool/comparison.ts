@@ -6,6 +6,9 @@ import { ratioInterval, type RoundsByRun } from "./ratio-interval.ts";
 
 /** Below it complete disagreement of both sides is not rare even when nothing differs. */
 const ROUNDS_FEW_BELOW = 5;
+/** With one run a side its rounds all share what the machine did meanwhile: two runs of the same code then often "differ". */
+export const RUNS_MIN = 2;
+const WITHIN_ONE_RUN = "within one run";
 const DIGITS = 4;
 
 /** A result and what it is called. */
@@ -38,11 +41,11 @@ export interface Comparison {
   readonly missing: { readonly a: readonly string[]; readonly b: readonly string[] };
 }
 
-/** Compares case by case what both sides have. `ratiosOnly` leaves out all that a machine decides. */
+/** Compares case by case what both sides have. `ratiosOnly` leaves out all that a machine decides; `notes` go with every verdict. */
 export function compareResults(
   a: readonly NamedResult[],
   b: readonly NamedResult[],
-  { ratiosOnly }: { readonly ratiosOnly: boolean },
+  { ratiosOnly, notes = [] }: { readonly ratiosOnly: boolean; readonly notes?: readonly string[] },
 ): Comparison {
   const casesA = recordsByName(a);
   const casesB = recordsByName(b);
@@ -53,7 +56,7 @@ export function compareResults(
     const keys = [...new Set(records.flatMap(({ values }) => Object.keys(values)))];
     const figures = keys
       .filter((key) => !ratiosOnly || isRatioKey(key))
-      .map((key) => compareFigure(key, records, others))
+      .map((key) => compareFigure(key, { a: records, b: others, notes }))
       .filter((figure) => figure !== undefined);
     if (figures.length > 0) cases.push({ name, figures });
   }
@@ -74,22 +77,31 @@ function recordsByName(results: readonly NamedResult[]): Map<string, BenchRecord
 /** Undefined where a side has no number. */
 function compareFigure(
   key: string,
-  recordsA: readonly BenchRecord[],
-  recordsB: readonly BenchRecord[],
+  sides: {
+    readonly a: readonly BenchRecord[];
+    readonly b: readonly BenchRecord[];
+    readonly notes: readonly string[];
+  },
 ): ComparedFigure | undefined {
-  const roundsA = roundsOf(key, recordsA);
-  const roundsB = roundsOf(key, recordsB);
+  const roundsA = roundsOf(key, sides.a);
+  const roundsB = roundsOf(key, sides.b);
   if (roundsA.flat().length === 0 || roundsB.flat().length === 0) return undefined;
   const a = roundTo(median(roundsA.flat()), DIGITS);
   const b = roundTo(median(roundsB.flat()), DIGITS);
   const found = ratioInterval(roundsA, roundsB);
   if (found === undefined) {
     const ratio = a === 0 ? null : roundTo(b / a, DIGITS);
-    return { key, a, b, ratio, interval: null, verdict: "one value", note: null };
+    const hasRounds = Math.min(roundsA.flat().length, roundsB.flat().length) > 1;
+    const verdict = hasRounds ? "no interval: rounds of zero" : "one value";
+    return { key, a, b, ratio, interval: null, verdict, note: null };
   }
   const interval = [roundTo(found.low, DIGITS), roundTo(found.high, DIGITS)] as const;
   const rounds = [roundsA.flat().length, roundsB.flat().length] as const;
-  const isFew = Math.min(...rounds) < ROUNDS_FEW_BELOW;
+  const notes = [
+    ...(Math.min(...rounds) < ROUNDS_FEW_BELOW ? [`few rounds: ${rounds[0]} and ${rounds[1]}`] : []),
+    ...(Math.min(runCount(roundsA), runCount(roundsB)) < RUNS_MIN ? [WITHIN_ONE_RUN] : []),
+    ...sides.notes,
+  ];
   return {
     key,
     a,
@@ -97,8 +109,12 @@ function compareFigure(
     ratio: roundTo(found.ratio, DIGITS),
     interval,
     verdict: verdictOf(key, found),
-    note: isFew ? `few rounds: ${rounds[0]} and ${rounds[1]}` : null,
+    note: notes.length > 0 ? notes.join("; ") : null,
   };
+}
+
+function runCount(runs: RoundsByRun): number {
+  return runs.filter((rounds) => rounds.length > 0).length;
 }
 
 /** A figure without rounds is one round of its run. */

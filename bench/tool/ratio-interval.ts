@@ -19,7 +19,7 @@ export type RoundsByRun = readonly (readonly number[])[];
 /**
  * The ratio of the medians of all rounds, `other` to `base`, with a bootstrap interval. Runs are resampled and then rounds within them,
  * because rounds of one run share what the machine did meanwhile. The same rounds give the same interval.
- * Undefined where a side has fewer than two rounds, or a median of zero divides.
+ * Undefined where a side has fewer than two rounds, or a median of zero divides, be it of resampled rounds.
  */
 export function ratioInterval(base: RoundsByRun, other: RoundsByRun): RatioInterval | undefined {
   if (base.flat().length < 2 || other.flat().length < 2) return undefined;
@@ -29,6 +29,7 @@ export function ratioInterval(base: RoundsByRun, other: RoundsByRun): RatioInter
   const ratios: number[] = [];
   for (let sample = 0; sample < RESAMPLES; sample++)
     ratios.push(median(resample(other, random)) / median(resample(base, random)));
+  if (!ratios.every(Number.isFinite)) return undefined;
   ratios.sort((a, b) => a - b);
   const tail = Math.floor((RESAMPLES * (1 - CONFIDENCE)) / 2);
   return { ratio, low: ratios[tail]!, high: ratios[RESAMPLES - 1 - tail]! };

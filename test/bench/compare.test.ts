@@ -49,6 +49,7 @@ describe("ratioInterval", () => {
     assert.deepEqual(ratioInterval(rounds, rounds), ratioInterval(rounds, rounds));
     assert.equal(ratioInterval([[1]], rounds), undefined);
     assert.equal(ratioInterval([[0, 0]], rounds), undefined);
+    assert.equal(ratioInterval([[0, 1, 1]], rounds), undefined);
   });
 
   it("takes runs that differ from each other for more than the rounds within them", () => {
@@ -90,13 +91,24 @@ describe("compareResults", () => {
     });
     const [a, b] = [slow, fast].map((rounds) => [{ path: "x", result: resultOf([record(rounds)]) }]);
     const { cases } = compareResults(a!, b!, { ratiosOnly: false });
+    const twice = compareResults([...a!, ...a!], [...b!, ...b!], { ratiosOnly: false });
+    assert.deepEqual(
+      twice.cases[0]!.figures.map(({ verdict, note }) => [verdict, note]),
+      [
+        ["faster", null],
+        ["slower", null],
+        ["more", null],
+        ["differs", null],
+        ["no difference shown", "few rounds: 2 and 2"],
+      ],
+    );
     assert.deepEqual(
       cases[0]!.figures.map(({ key, ratio, verdict, note }) => [key, ratio, verdict, note]),
       [
-        ["messages_per_s", 2, "faster", null],
-        ["ack_p50_us", 2, "slower", null],
-        ["cpu_s_per_gb", 2, "more", "few rounds: 3 and 3"],
-        ["records_per_request", 2, "differs", null],
+        ["messages_per_s", 2, "faster", "within one run"],
+        ["ack_p50_us", 2, "slower", "within one run"],
+        ["cpu_s_per_gb", 2, "more", "few rounds: 3 and 3; within one run"],
+        ["records_per_request", 2, "differs", "within one run"],
         ["rss_mib", 1, "one value", null],
       ],
     );
@@ -154,7 +166,11 @@ describe("bench compare", () => {
     );
     const { code, stdout, stderr } = await runProgram(t, [runScript, "compare", ...args]);
     assert.equal(code, 0, stderr);
-    assert.match(stdout, /messages_per_s +56\.5 +113 +2\.000 +1\.9\d\d to 2\.0\d\d {2}faster$/m);
+    assert.match(
+      stdout,
+      /messages_per_s +56\.5 +113 +2\.000 +1\.9\d\d to 2\.0\d\d {2}faster \(within one run; settings differ\)$/m,
+    );
+    assert.match(stdout, /^warning: one run on a side: a difference may be the run's and not the code's/m);
     assert.match(stdout, /one_vs_other +0\.5 +0\.5 +1\.000 +one value$/m);
     assert.match(stdout, /node: v20\.20\.2 and v21\.0\.0/);
     assert.match(stdout, /seconds: 1 and 2/);
@@ -180,7 +196,7 @@ describe("bench compare", () => {
     assert.equal(code, 0, stderr);
     assert.match(
       stdout,
-      /^ {2}operations_per_s .* \d\.\d{3} to \d\.\d{3} {2}(faster|slower|no difference shown)$/m,
+      /^ {2}operations_per_s .* \d\.\d{3} to \d\.\d{3} {2}(faster|slower|no difference shown) \(within one run\)$/m,
     );
   });
 
@@ -215,16 +231,32 @@ describe("bench compare", () => {
     );
   });
 
+  it("takes a kernel that keeps a little more memory for the same machine", async (t) => {
+    const directory = written(t, {
+      "a.json": resultOf(records(slow)),
+      "b.json": resultOf(records(fast), { memory_mib: 4096 + 80 }),
+      "c.json": resultOf(records(fast), { memory_mib: 4096 + 90 }),
+    });
+    const [a, b, c] = ["a", "b", "c"].map((name) => path.join(directory, `${name}.json`));
+    assert.equal((await runProgram(t, [runScript, "compare", a!, b!])).code, 0);
+    const { code, stderr } = await runProgram(t, [runScript, "compare", a!, c!]);
+    assert.equal(code, 1);
+    assert.match(stderr, /two machines, which differ in memory_mib/);
+  });
+
   it("refuses another bench, a file that is none, and a side too many", async (t) => {
     const directory = written(t, {
       "a.json": resultOf(records(slow)),
       "b.json": { ...resultOf(records(fast)), bench: "seal" },
+      "c.json": resultOf(records(fast), { data_set: "tensors" }),
     });
     const [a, b] = [path.join(directory, "a.json"), path.join(directory, "b.json")];
     for (const [args, code, message] of [
       [[a, b], 1, /the bench ingest of .*a\.json with seal of/],
       [[a, path.join(directory, "none.json")], 1, /^bench: Cannot read the result .*none\.json: ENOENT.*\n$/],
       [[a], 2, /two sides/],
+      [[a, ","], 2, /^bench: compare takes a result on each side, "," is none\n$/],
+      [[a, path.join(directory, "c.json")], 1, /the data set inference of .*a\.json with tensors of/],
       [[a, a, "--bad"], 2, /--bad/],
     ] as const) {
       const { code: found, stderr } = await runProgram(t, [runScript, "compare", ...args]);

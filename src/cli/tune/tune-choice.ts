@@ -32,8 +32,9 @@ export const GAIN_MIN = 0.05;
 export const ROUNDS_TO_BE_SURE = 3;
 
 /**
- * The fastest candidate if that is beyond doubt, else the default. With three rounds each, ranges that do not overlap come about by
- * chance once in twenty such pairs.
+ * The fastest candidate if that is beyond doubt, else the default. With three rounds each, chance alone puts all rounds of one candidate
+ * above all of the default once in twenty measurements, and those of one of several candidates more often; {@link GAIN_MIN} keeps out
+ * most of what does.
  */
 export function choose<T>(measured: readonly Measured<T>[], defaultValue: T): Choice<T> {
   const standard = measured.find(({ value }) => value === defaultValue);

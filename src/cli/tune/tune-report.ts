@@ -3,6 +3,7 @@ import { formatMs } from "../doctor/verdict.ts";
 import type { SyncFigures } from "../doctor/sync-probe.ts";
 import { formatTable } from "../table.ts";
 import { Certainty, GAIN_MIN, median, ROUNDS_TO_BE_SURE, spread } from "./tune-choice.ts";
+import { PAYLOAD_BYTES_MEAN } from "./tune-round.ts";
 import type { CandidateFigures, Dimension, TuneFigures } from "./tune-plan.ts";
 
 export interface TuneReport {
@@ -20,7 +21,7 @@ export function formatReport({ machine, syncs, figures, settings }: TuneReport):
   const { small } = syncs;
   return [
     `${machine.cores} cores, ${Math.round(machine.memoryBytes / 2 ** 20)} MiB of memory, store on the disk of ${machine.directory}`,
-    `${rounds} rounds of ${secondsPerRound.toFixed(1)} s for each, taking turns; messages of about 150 B in batches of 64 KiB`,
+    `${rounds} rounds of ${secondsPerRound.toFixed(1)} s for each, taking turns; messages of about ${PAYLOAD_BYTES_MEAN} B in batches of 64 KiB`,
     "",
     formatDimension("workers", workers, String),
     verdict("workers", workers, String),

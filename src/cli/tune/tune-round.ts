@@ -15,6 +15,8 @@ const SEGMENT_BYTES = 4 * MIB;
 /** The share of a round that is not counted: files are made, code is compiled, windows are filled. */
 const WARM_UP_SHARE = 0.25;
 const PAYLOADS = 4096;
+/** For the report. */
+export const PAYLOAD_BYTES_MEAN = 116;
 /** /proc counts in these, on every machine that Node.js runs on. */
 const CPU_TICKS_PER_SECOND = 100;
 
@@ -158,8 +160,8 @@ async function awaitAppends(
   return { messagesPerSecond, cpuSecondsPerMillion: undefined, peakMib: undefined, latenciesMs };
 }
 
-/** About 160 bytes each, as an edge model's results are; the same in every run, so that runs can be compared. */
-function inferencePayloads(): Buffer[] {
+/** {@link PAYLOAD_BYTES_MEAN} each on average, as an edge model's results are; the same in every run, so that runs can be compared. */
+export function inferencePayloads(): Buffer[] {
   const labels = ["person", "forklift", "pallet", "helmet", "door"];
   return Array.from({ length: PAYLOADS }, (_, index) => {
     // A linear congruence: figures that differ and do not compress to nothing.

@@ -1,4 +1,14 @@
-import { existsSync, mkdirSync, readdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Command } from "commander";
@@ -42,8 +52,8 @@ const STREAMS_PER_CORE = 2;
 const STREAMS_MAX = 16;
 /** Beside the segments of a round: what is rewritten, the files of a probe, and room that is not ours to take. */
 const FREE_BYTES_MIN = 2 * ROUND_BYTES_MAX + PROBE_BYTES_MAX;
-/** A directory that only this command makes, and that the next one removes if this one cannot. */
-const DIRECTORY_NAME = /^tune-[0-9a-f]{16}\.tmp$/;
+/** A directory that only this command makes, and that a later one removes if this process ends without doing so. */
+const DIRECTORY_NAME = /^tune-(\d+)-[0-9a-f]{16}\.tmp$/;
 /** A process that dies is seen a moment later than the connection that it breaks. */
 const CAUSE_GRACE_MS = 200;
 
@@ -83,6 +93,7 @@ Run it while nothing else is busy: an engine that runs takes part of the machine
 async function tune(context: CommandContext, flags: TuneFlags): Promise<void> {
   if (flags.write !== undefined && existsSync(flags.write))
     throw new UsageError(`--write: ${flags.write} is there already, and is not written over`);
+  if (flags.write !== undefined) checkTarget(flags.write);
   const { storeDirectory } = await loadStoreSettings(context.machine, flags);
   process.umask(0o077);
   const controller = new AbortController();
@@ -92,12 +103,14 @@ async function tune(context: CommandContext, flags: TuneFlags): Promise<void> {
     const { seconds, rounds } = flags;
     const report = await examine(context, { controller, progress, storeDirectory, seconds, rounds });
     progress.clear();
-    if (flags.write !== undefined) writeSettings(flags.write, reportToToml(report));
     await writeLine(
       context.stdout,
       flags.json === true ? JSON.stringify(reportToJson(report)) : formatReport(report),
     );
-    if (flags.write !== undefined) await writeLine(context.stderr, `millrace: wrote ${flags.write}`);
+    if (flags.write === undefined) return;
+    // Last, so that what was measured is told whatever becomes of the file.
+    writeSettings(flags.write, reportToToml(report));
+    await writeLine(context.stderr, `millrace: wrote ${flags.write}`);
   } catch (error) {
     progress.clear();
     await sleep(CAUSE_GRACE_MS);
@@ -180,16 +193,29 @@ function makeDirectory(storeDirectory: string): string {
     const [free, needed] = [formatBytes(bavail * bsize), formatBytes(FREE_BYTES_MIN)];
     throw new MillraceError("STORE_UNUSABLE", `Cannot measure in ${nearest}: ${free} free, ${needed} needed`);
   }
-  const directory = path.join(nearest, `tune-${randomHex(systemRandom, 8)}.tmp`);
+  const directory = path.join(nearest, `tune-${process.pid}-${randomHex(systemRandom, 8)}.tmp`);
   try {
-    for (const name of readdirSync(nearest))
-      if (DIRECTORY_NAME.test(name)) rmSync(path.join(nearest, name), { recursive: true, force: true });
+    for (const name of readdirSync(nearest)) {
+      const pid = DIRECTORY_NAME.exec(name)?.[1];
+      if (pid !== undefined && !isRunning(Number(pid)))
+        rmSync(path.join(nearest, name), { recursive: true, force: true });
+    }
     mkdirSync(directory, { mode: 0o700 });
   } catch (error) {
     const code = systemCode(error) ?? String(error);
     throw new MillraceError("STORE_UNUSABLE", `Cannot write to ${nearest}: ${code}`, { cause: error });
   }
   return directory;
+}
+
+/** Another user's process is one that runs, too. */
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return systemCode(error) === "EPERM";
+  }
 }
 
 /** No setting of the engine that is in use, such as its socket, is one of those that are measured. */
@@ -199,16 +225,26 @@ function withoutSettings(env: CommandContext["machine"]["env"]): Record<string, 
   return Object.fromEntries(Object.entries(env).filter(([name]) => !isSetting(name)));
 }
 
+/** Before anything is measured. @throws {MillraceError} INVALID_SETTING */
+function checkTarget(file: string): void {
+  const directory = path.dirname(path.resolve(file));
+  try {
+    if (!statSync(directory).isDirectory()) throw new Error(`${directory} is no directory`);
+    accessSync(directory, constants.W_OK);
+  } catch (error) {
+    throw cannotWrite(file, error);
+  }
+}
+
 function writeSettings(file: string, text: string): void {
   try {
     writeFileSync(file, text, { flag: "wx", mode: 0o644 });
   } catch (error) {
-    throw new MillraceError(
-      "INVALID_SETTING",
-      `Cannot write ${file}: ${systemCode(error) ?? String(error)}`,
-      {
-        cause: error,
-      },
-    );
+    throw cannotWrite(file, error);
   }
+}
+
+function cannotWrite(file: string, cause: unknown): MillraceError {
+  const reason = systemCode(cause) ?? (cause instanceof Error ? cause.message : String(cause));
+  return new MillraceError("INVALID_SETTING", `Cannot write ${file}: ${reason}`, { cause });
 }

@@ -8,6 +8,15 @@ import {
   spread,
   workerCandidates,
 } from "../../../src/cli/tune/tune-choice.ts";
+import { inferencePayloads, PAYLOAD_BYTES_MEAN } from "../../../src/cli/tune/tune-round.ts";
+
+describe("inferencePayloads", () => {
+  it("are as large as the report says", () => {
+    const payloads = inferencePayloads();
+    const bytes = payloads.reduce((sum, { length }) => sum + length, 0);
+    assert.equal(Math.round(bytes / payloads.length), PAYLOAD_BYTES_MEAN);
+  });
+});
 
 describe("choose", () => {
   const standard = { value: 2, rates: [100, 110, 90] };

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import path from "node:path";
@@ -43,7 +44,10 @@ describe("millrace tune", () => {
       const directory = temporaryDirectory(t);
       const store = path.join(directory, "store");
       mkdirSync(store, { mode: 0o700 });
-      mkdirSync(path.join(store, "tune-0123456789abcdef.tmp"));
+      const { pid: dead } = spawnSync(process.execPath, ["--version"]);
+      mkdirSync(path.join(store, `tune-${dead}-0123456789abcdef.tmp`));
+      const other = `tune-${process.pid}-0123456789abcdef.tmp`;
+      mkdirSync(path.join(store, other));
       const written = path.join(directory, "tuned.toml");
       const args = [
         "tune",
@@ -76,7 +80,7 @@ describe("millrace tune", () => {
       for (const { rates, awaitedP50Ms } of [report.withoutFlushOnWrite, report.withFlushOnWrite])
         assert.ok(rates[0]! > 0 && awaitedP50Ms > 0);
       assert.ok(report.syncsMs.small.p50 > 0);
-      assert.deepEqual(readdirSync(store), []);
+      assert.deepEqual(readdirSync(store), [other]);
 
       const text = readFileSync(written, "utf8");
       assert.match(text, /^# Measured by millrace tune on \d+ cores/);
@@ -99,6 +103,13 @@ describe("millrace tune", () => {
       [2, `millrace: --write: ${file} is there already, and is not written over\n`],
     );
     assert.equal(readFileSync(file, "utf8"), "workers = 3\n");
+    for (const [target, reason] of [
+      [path.join(directory, "none", "x.toml"), "ENOENT"],
+      [path.join(file, "x.toml"), `${file} is no directory`],
+    ] as const) {
+      const refused = await run("--write", target);
+      assert.deepEqual([refused.code, refused.stderr], [1, `millrace: Cannot write ${target}: ${reason}\n`]);
+    }
     assert.equal((await run("--seconds", "1")).code, 2);
     assert.equal((await run("--rounds", "0")).code, 2);
     assert.equal((await run("--help")).code, 0);
