@@ -43,6 +43,11 @@ class Bench {
     await this.#engine!.kill();
   }
 
+  async stop(): Promise<void> {
+    this.client.close();
+    assert.equal((await this.#engine!.stop()).code, 0);
+  }
+
   async restart(): Promise<void> {
     await this.#run({ storeDirectory: this.#engine!.storeDirectory });
   }
@@ -60,9 +65,21 @@ class Bench {
   ): Promise<void> {
     const definition = { name, strategyOnFull: StrategyOnFull.RejectNewData, persistence };
     await this.client.createMessageStream(definition, { files: [this.exporter(name, changes)] });
-    for (const text of ["one", "two", "three"]) await this.client.appendMessage(name, Buffer.from(text));
+    await this.send(name, ["one", "two", "three"]);
+    await this.grown(name, "one\ntwo\nthree\n");
+  }
+
+  /** Appends messages as one batch. @returns the number of the first */
+  async send(name: string, messages: readonly string[]): Promise<number> {
+    const producer = await this.client.producer(name);
+    const first = await producer.send(messages);
+    await producer.close();
+    return first;
+  }
+
+  async grown(name: string, text: string): Promise<void> {
     await until(
-      () => this.names(name).some((file) => this.#text(name, file) === "one\ntwo\nthree\n"),
+      () => this.names(name).some((file) => this.#text(name, file) === text),
       `that the file of ${name} grows: ${this.names(name).join(" ")}`,
     );
   }
@@ -130,6 +147,19 @@ test(
     await bench.restart();
     await bench.completed("quiet", { goesOn: true });
     assert.ok(!bench.isComplete("waits"), "its time has not come");
+  },
+);
+
+test(
+  "the file of a Memory stream keeps all that is in it when a restart has the stream number from 0 again",
+  { timeout },
+  async (t) => {
+    const bench = await Bench.start(t);
+    await bench.quietStream("memory", {}, Persistence.Memory);
+    await bench.stop();
+    await bench.restart();
+    assert.equal(await bench.send("memory", ["four", "five", "six", "seven"]), 0);
+    await bench.grown("memory", "one\ntwo\nthree\nfour\nfive\nsix\nseven\n");
   },
 );
 

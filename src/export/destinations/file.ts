@@ -28,7 +28,7 @@ import type {
 import { ExportDirectory, keptOpen } from "./export-directory.ts";
 import {
   allNamesTaken,
-  type Batch,
+  batchCrc,
   completePart,
   endPart,
   type FileSettings,
@@ -178,10 +178,9 @@ export class FileDestination implements Destination {
   async #append(place: Place, records: readonly ExportRecord[]): Promise<number | undefined> {
     const { states, settings, context } = place;
     const first = records[0]!.sequence;
-    const nextSequence = records.at(-1)!.sequence + 1;
     const text = encode(records, settings, context);
     const bytes = settings.gzip ? await compress(text) : text;
-    const { file, state } = await this.#open(place, { first, nextSequence, count: records.length });
+    const { file, state } = await this.#open(place, records);
     try {
       await writeAll(file, bytes, state.at.bytes);
       await file.datasync();
@@ -195,13 +194,14 @@ export class FileDestination implements Destination {
     const at = {
       bytes: state.at.bytes + bytes.length,
       rawBytes: state.at.rawBytes + text.length,
-      nextSequence,
+      nextSequence: records.at(-1)!.sequence + 1,
     };
     const written = {
       ...state,
       begunMs: Math.min(state.begunMs, wallMs(this.#clock)),
       at,
       before: { ...state.at, nextSequence: first },
+      lastCrc: batchCrc(records),
     };
     await states.write(written);
     if (!this.#isComplete(written, settings)) return this.#dueInMs(written, settings);
@@ -210,10 +210,10 @@ export class FileDestination implements Destination {
   }
 
   /** The file that the batch belongs into, cut to where the batch begins. */
-  async #open(place: Place, batch: Batch): Promise<OpenPart> {
+  async #open(place: Place, batch: readonly ExportRecord[]): Promise<OpenPart> {
     const { directory, states } = place;
     const known = states.state;
-    if (known === undefined) return this.#begin(place, batch.first);
+    if (known === undefined) return this.#begin(place, batch[0]!.sequence);
     const file = known.finalName === undefined ? await directory.openFile(known.partName) : undefined;
     if (file !== undefined) {
       let state: PartState | undefined;
@@ -224,13 +224,13 @@ export class FileDestination implements Destination {
       await file.close();
     }
     await endPart(place, known);
-    return this.#begin(place, batch.first);
+    return this.#begin(place, batch[0]!.sequence);
   }
 
   /** Cuts the file to where the batch begins. @returns what is known of it then; undefined where the batch begins another */
   async #makeRoom(
     file: FileHandle,
-    { known, place, batch }: { known: PartState; place: Place; batch: Batch },
+    { known, place, batch }: { known: PartState; place: Place; batch: readonly ExportRecord[] },
   ): Promise<PartState | undefined> {
     const { states, settings } = place;
     const { size } = await file.stat();

@@ -1,9 +1,10 @@
 /** A file of messages while it grows: its names, where a batch belongs into it, and its end. */
 import { createHash } from "node:crypto";
+import { crc32 } from "node:zlib";
 import { MillraceError } from "../../core/errors.ts";
 import { FILE_EXPORT_NAME_TRIES_MAX } from "../../core/limits.ts";
 import type { DestinationSettings } from "../exporter-settings.ts";
-import type { SendContext } from "./destination.ts";
+import type { ExportRecord, SendContext } from "./destination.ts";
 import type { ExportDirectory } from "./export-directory.ts";
 import type { PartPlace, PartState, PartStateFile } from "./part-state.ts";
 
@@ -15,23 +16,34 @@ export interface PartOwner {
   readonly states: PartStateFile;
 }
 
-export interface Batch {
-  readonly first: number;
-  readonly nextSequence: number;
-  readonly count: number;
-}
-
 /**
  * Where a batch begins in the file: at its end, or, if it holds all messages of the last one, in the place of that, which would
- * not come again if it had counted as accepted.
+ * not come again if it had counted as accepted. Equal numbers alone do not say so: a Memory stream numbers from 0 again after a
+ * restart, and what a redrive sends may be of a stream that was deleted.
  */
-export function startOf({ at, before }: PartState, { first, nextSequence, count }: Batch): PartPlace {
-  const isRepeated =
+export function startOf({ at, before, lastCrc }: PartState, batch: readonly ExportRecord[]): PartPlace {
+  const first = batch[0]!.sequence;
+  const nextSequence = batch.at(-1)!.sequence + 1;
+  const isCovering =
     first === before.nextSequence &&
     before.nextSequence < at.nextSequence &&
     nextSequence >= at.nextSequence &&
-    count === nextSequence - first;
+    batch.length === nextSequence - first;
+  if (!isCovering) return at;
+  const isRepeated = lastCrc === undefined || batchCrc(batch.slice(0, at.nextSequence - first)) === lastCrc;
   return isRepeated ? before : at;
+}
+
+/** Of all by which messages differ: number, ingest time and content; however they are written, format and compression may change. */
+export function batchCrc(batch: readonly ExportRecord[]): number {
+  const head = new Float64Array(3);
+  const headBytes = new Uint8Array(head.buffer);
+  let crc = 0;
+  for (const { sequence, ingestTimeMs, data } of batch) {
+    head.set([sequence, ingestTimeMs, data.length]);
+    crc = crc32(data, crc32(headBytes, crc));
+  }
+  return crc;
 }
 
 /** Completes the file, as far as it counts; one that holds nothing that does is removed. @throws as its calls do */

@@ -20,6 +20,8 @@ export interface PartState {
   readonly begunMs: number;
   readonly at: PartPlace;
   readonly before: PartPlace;
+  /** What the messages of the last batch are, by `batchCrc`; not there in what was written before it was kept. */
+  readonly lastCrc?: number;
   /** It is complete and gets this name. After a kill it may have both, or this one alone. */
   readonly finalName?: string;
 }
@@ -71,8 +73,8 @@ export class PartStateFile {
   /** On the medium on return. @throws the system's error; then this state or the one before it is found */
   async write(state: PartState): Promise<void> {
     const counter = (this.#newest?.counter ?? 0) + 1;
-    const { partName, begunMs, at, before, finalName } = state;
-    const json = JSON.stringify({ counter, partName, begunMs, at, before, finalName });
+    const { partName, begunMs, at, before, lastCrc, finalName } = state;
+    const json = JSON.stringify({ counter, partName, begunMs, at, before, lastCrc, finalName });
     const text = `${checksum(json)} ${json}`.padEnd(PART_STATE_BYTES - 1) + "\n";
     const slot = Buffer.from(text);
     await writeAll(this.#file, slot, (counter % SLOTS) * PART_STATE_BYTES);

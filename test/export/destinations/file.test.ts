@@ -92,6 +92,20 @@ test("FileDestination puts a batch that comes again in the place of the one that
   assert.ok(bench.text(bench.names[0]!).endsWith("payload 4\npayload 2\n"));
 });
 
+test("FileDestination appends other messages that have the numbers of the last batch", async (t) => {
+  const bench = new FileBench(t);
+  await bench.accept(records(0, 2, "first"));
+  await bench.accept(records(0, 3, "second"));
+  await bench.accept(records(0, 3, "second"));
+  await bench.accept(records(3, 4));
+  // As a redrive may send one, of a stream that had this name before.
+  await bench.accept(records(3, 4, "redriven"));
+  assert.equal(
+    bench.text(bench.names[0]!),
+    "first 0\nfirst 1\nsecond 0\nsecond 1\nsecond 2\npayload 3\nredriven 3\n",
+  );
+});
+
 test("FileDestination never writes into what it has not made", async (t) => {
   const bench = new FileBench(t, { rotateBytes: 1 });
   await bench.accept(records(0, 1));
