@@ -36,10 +36,15 @@ export interface BenchOptions {
   readonly createDataSet: (count: number) => DataSet;
 }
 
+/** An option of the command line that a bench may take. */
+export type BenchOption = "rate" | "data-set";
+
 export interface Bench {
   readonly name: string;
   readonly summary: string;
   readonly secondsDefault: number;
+  /** Options that only some benches have; none where it is missing. */
+  readonly takes?: readonly BenchOption[];
   /** Settings of the measurement itself, for the record of the environment. */
   readonly settings: Readonly<Record<string, string | number>>;
   /** Measures and gives each record as soon as it is known. Throws when what was measured did not do its work. */

@@ -5,6 +5,7 @@ import path from "node:path";
 import * as v from "valibot";
 import { rowOf, settingKeys } from "../src/config/schema.ts";
 import { parseThreadCpus } from "../src/core/thread-cpus.ts";
+import { BenchUsageError } from "./bench-usage-error.ts";
 import { roundTo } from "./statistics.ts";
 
 /** What a result depends on beside the code that is measured. */
@@ -53,6 +54,8 @@ export function describeEnvironment(options: {
  */
 function engineVariables(): Record<string, string> {
   const found: Record<string, string> = {};
+  const { NODE_OPTIONS: nodeOptions } = process.env;
+  if (nodeOptions !== undefined && nodeOptions !== "") found["NODE_OPTIONS"] = nodeOptions;
   for (const key of settingKeys) {
     const { env, kind, automatic } = rowOf(key);
     const value = process.env[env];
@@ -79,11 +82,11 @@ const memoryFileSystems = new Map([
   [0x858458f6, "ramfs"],
 ]);
 
-/** Refuses a directory in memory: writes and syncs cost nothing there, and the figures would flatter. */
+/** Refuses a directory in memory: writes and syncs cost nothing there, and the figures would flatter. @throws BenchUsageError */
 export function checkStoreRoot(storeRoot: string): void {
   const inMemory = memoryFileSystems.get(statfsSync(storeRoot).type);
   if (inMemory !== undefined) {
-    throw new Error(
+    throw new BenchUsageError(
       `Cannot measure a store in ${storeRoot}: it is ${inMemory}; pass --store with a directory on a disk`,
     );
   }

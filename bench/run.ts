@@ -6,13 +6,9 @@ import { BenchRefusal } from "./bench-refusal.ts";
 import { BenchUsageError } from "./bench-usage-error.ts";
 import { removeLeftovers } from "./clean-up.ts";
 import { chooseDataSet, DATA_SET_DEFAULT, seededDataSets } from "./data-set-choice.ts";
-import {
-  checkStoreRoot,
-  defaultStoreRoot,
-  describeEnvironment,
-  type BenchEnvironment,
-} from "./environment.ts";
+import { defaultStoreRoot, describeEnvironment, type BenchEnvironment } from "./environment.ts";
 import { writeMeasuredWindows } from "./measured-windows.ts";
+import { checkOutput, prepareStoreRoot } from "./place-checks.ts";
 import { defaultResultPath, RESULT_FORMAT, writeResult, type BenchResult } from "./result-file.ts";
 import { TABLE_WIDTH, TablePrinter } from "./table-printer.ts";
 import type { BenchTool } from "./tool/bench-tool.ts";
@@ -204,11 +200,16 @@ async function runBench(args: readonly string[]): Promise<void> {
   if (rate !== undefined && !(rate >= 1 && rate <= RATE_MAX)) {
     throw new BenchUsageError(`--rate is "${values.rate ?? ""}", must be 1 to ${RATE_MAX}`);
   }
+  for (const option of ["rate", "data-set"] as const) {
+    if (values[option] !== undefined && !(bench.takes ?? []).includes(option))
+      throw new BenchUsageError(`the bench ${name} takes no --${option}`);
+  }
+  const dataSet = values["data-set"] ?? DATA_SET_DEFAULT;
+  checkDataSet(dataSet);
+  checkOutputs(values);
   const storeRoot = values.store ?? defaultStoreRoot();
-  mkdirSync(storeRoot, { recursive: true });
-  checkStoreRoot(storeRoot);
+  prepareStoreRoot(storeRoot);
   removeLeftovers(storeRoot);
-  const dataSet = values["data-set"];
   const options: BenchOptions = {
     caseFilter: values.case ?? "",
     seconds,
@@ -217,7 +218,12 @@ async function runBench(args: readonly string[]): Promise<void> {
     createDataSet: chooseDataSet(dataSet),
     ...(rate === undefined ? {} : { rate }),
   };
-  const settings = { seconds, ...bench.settings, ...(rate === undefined ? {} : { rate }) };
+  const settings = {
+    seconds,
+    ...bench.settings,
+    ...(rate === undefined ? {} : { rate }),
+    ...(values.profile === undefined ? {} : { profile: "on" }),
+  };
   const environment = describeEnvironment({ storeRoot, dataSet, settings });
   const { json, wide, out: outPath = defaultResultPath(name, environment), report: reportPath } = values;
   const result = await measure(bench, options, { environment, json, wide, outPath });
@@ -231,6 +237,25 @@ async function runBench(args: readonly string[]): Promise<void> {
   if (!json) process.stdout.write(`page: ${path.relative(process.cwd(), reportPath)}\n`);
 }
 
+/** Before minutes are spent on measuring. */
+function checkDataSet(choice: string): void {
+  try {
+    chooseDataSet(choice)(1);
+  } catch (cause) {
+    throw new BenchUsageError(cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+}
+
+function checkOutputs({
+  out,
+  report,
+  profile,
+}: Readonly<Partial<Record<"out" | "report" | "profile", string>>>): void {
+  if (out !== undefined) checkOutput("out", out, { isDirectory: false });
+  if (report !== undefined) checkOutput("report", report, { isDirectory: false });
+  if (profile !== undefined) checkOutput("profile", profile, { isDirectory: true });
+}
+
 function readArguments(args: readonly string[]) {
   return parseToolArgs(args, {
     json: { type: "boolean", default: false },
@@ -238,7 +263,7 @@ function readArguments(args: readonly string[]) {
     case: { type: "string" },
     seconds: { type: "string" },
     rate: { type: "string" },
-    "data-set": { type: "string", default: DATA_SET_DEFAULT },
+    "data-set": { type: "string" },
     out: { type: "string" },
     report: { type: "string" },
     store: { type: "string" },

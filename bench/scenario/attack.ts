@@ -52,6 +52,7 @@ export const attackBench: Bench = {
   name: "attack",
   summary: "a good producer's rate while others attack the port",
   secondsDefault: 20,
+  takes: ["data-set"],
   settings: {
     data_set_messages: MESSAGE_COUNT,
     batch_bytes: BATCH_BYTES,

@@ -49,6 +49,7 @@ export const awaitedBench: Bench = {
   name: "awaited",
   summary: "appends of the official Node.js client, with the native addon and without",
   secondsDefault: 5,
+  takes: ["data-set"],
   settings: { data_set_messages: MESSAGE_COUNT, at_once: AT_ONCE },
   run: runAwaited,
 };

@@ -30,6 +30,7 @@ export const connectionsBench: Bench = {
   name: "connections",
   summary: "1 to 1,000 connections that share one budget in flight: rate, answers, memory of each",
   secondsDefault: 5,
+  takes: ["data-set"],
   settings: {
     data_set_messages: MESSAGE_COUNT,
     batch_bytes: BATCH_BYTES,

@@ -58,6 +58,7 @@ export const flushBench: Bench = {
   name: "flush",
   summary: "flushOnWrite: awaited and in batches, by producers beside each other, and the disk's own syncs",
   secondsDefault: 5,
+  takes: ["data-set"],
   settings: { data_set_messages: MESSAGE_COUNT, in_flight_bytes_max: IN_FLIGHT_BYTES_MAX },
   run: runFlush,
 };

@@ -54,6 +54,7 @@ export const ingestBench: Bench = {
   name: "ingest",
   summary: "append over WebSocket",
   secondsDefault: 5,
+  takes: ["data-set"],
   settings: {
     data_set_messages: MESSAGE_COUNT,
     in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,

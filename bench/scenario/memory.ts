@@ -36,6 +36,7 @@ export const memoryBench: Bench = {
   name: "memory",
   summary: "resident memory over time: idle, appends at full rate, a replay, an exporter, and after all",
   secondsDefault: 10,
+  takes: ["data-set"],
   settings: {
     data_set_messages: MESSAGE_COUNT,
     batch_bytes: BATCH_BYTES,

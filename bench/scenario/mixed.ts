@@ -34,6 +34,7 @@ export const mixedBench: Bench = {
   name: "mixed",
   summary: "append and replay beside each other, in turns with each alone",
   secondsDefault: 5,
+  takes: ["data-set"],
   settings: {
     data_set_messages: MESSAGE_COUNT,
     batch_bytes: BATCH_BYTES,

@@ -43,6 +43,7 @@ export const openBench: Bench = {
   name: "open",
   summary: "append at a fixed rate, latency from the intended time, with an exporter and without",
   secondsDefault: SECONDS_DEFAULT,
+  takes: ["rate", "data-set"],
   settings: { rate: RATE_DEFAULT, data_set_messages: MESSAGE_COUNT },
   run: runOpen,
 };

@@ -113,6 +113,7 @@ export const peersBench: Bench = {
   name: "peers",
   summary: "the same messages to NATS JetStream and Redis streams, by their C clients",
   secondsDefault: 5,
+  takes: ["data-set"],
   settings: {
     data_set_messages: MESSAGE_COUNT,
     window: WINDOW,

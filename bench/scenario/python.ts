@@ -19,6 +19,7 @@ export const pythonBench: Bench = {
   name: "python",
   summary: "the Python client: appends and their latency, a subscription",
   secondsDefault: 3,
+  takes: ["data-set"],
   settings: {},
   async *run(benchOptions: BenchOptions): AsyncGenerator<BenchRecord> {
     const { caseFilter, seconds, storeRoot, createDataSet, profileDirectory } = benchOptions;

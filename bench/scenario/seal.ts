@@ -43,6 +43,7 @@ export const sealBench: Bench = {
   name: "seal",
   summary: "bytes on disk and bytes written of streams whose segments are rewritten",
   secondsDefault: 10,
+  takes: ["data-set"],
   settings: { segment_bytes: SEGMENT_BYTES },
   async *run(options: BenchOptions): AsyncGenerator<BenchRecord> {
     const { caseFilter, seconds, storeRoot, createDataSet, profileDirectory } = options;

@@ -41,6 +41,7 @@ export const streamsBench: Bench = {
   name: "streams",
   summary: "one connection appends to 1, 100 and 1,000 streams in turn: rate, memory of each stream",
   secondsDefault: SECONDS_DEFAULT,
+  takes: ["data-set"],
   settings: { data_set_messages: MESSAGE_COUNT, in_flight_bytes_max: IN_FLIGHT_BYTES_MAX },
   run: runStreams,
 };

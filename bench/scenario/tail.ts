@@ -28,6 +28,7 @@ export const tailBench: Bench = {
   name: "tail",
   summary: "from append to push by subscription at a fixed rate, for 1, 8 and 64 subscribers",
   secondsDefault: 10,
+  takes: ["rate", "data-set"],
   settings: { rate: RATE_DEFAULT, data_set_messages: MESSAGE_COUNT },
   run: runTail,
 };

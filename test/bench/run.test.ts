@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, it, type TestContext } from "node:test";
 import type { BenchRecord } from "../../bench/bench.ts";
@@ -222,7 +223,38 @@ describe("bench run", () => {
 
   it("refuses to measure a store in memory", async (t) => {
     const { code, stderr } = await runProgram(t, [runScript, "ring", "--store", "/dev/shm"]);
-    assert.equal(code, 1);
-    assert.match(stderr, /tmpfs/);
+    assert.equal(code, 2);
+    assert.match(stderr, /^bench: .*tmpfs.*\n$/);
+    const made = `/dev/shm/millrace-run-test-${process.pid}`;
+    t.after(() => rmSync(made, { recursive: true, force: true }));
+    assert.equal((await runProgram(t, [runScript, "ring", "--store", `${made}/store`])).code, 2);
+    assert.ok(!existsSync(made));
+  });
+
+  it("refuses places and options that it cannot use before it measures anything", async (t) => {
+    const directory = mkdtempSync(path.join(tmpdir(), "millrace-run-test-"));
+    t.after(() => rmSync(directory, { recursive: true, force: true }));
+    const file = path.join(directory, "file");
+    writeFileSync(file, "");
+    for (const [args, message] of [
+      [["ring", "--store", file], /--store .*file: EEXIST/],
+      [["ring", "--out", directory], /--out .*: is a directory/],
+      [["ring", "--out", path.join(file, "out.json")], /--out .*file is no directory/],
+      [["ring", "--report", directory], /--report .*: is a directory/],
+      [["ingest", "--profile", file], /--profile .*: is no directory/],
+      [["ingest", "--data-set", path.join(directory, "none")], /data set ".*none": ENOENT/],
+      [["ingest", "--data-set", file], /no line that is not empty/],
+      [["ring", "--data-set", "tensors"], /the bench ring takes no --data-set/],
+      [["recovery", "--data-set", "tensors"], /takes no --data-set/],
+      [["export", "--data-set", "tensors"], /takes no --data-set/],
+      [["ingest", "--rate", "5"], /the bench ingest takes no --rate/],
+    ] as const) {
+      const { code, stdout, stderr } = await runProgram(t, [runScript, ...args]);
+      assert.equal(code, 2, `${args.join(" ")}: ${stderr}`);
+      assert.match(stderr, /^bench: .+\n$/);
+      assert.match(stderr, message);
+      assert.equal(stdout, "");
+    }
+    assert.deepEqual(readdirSync(directory), ["file"]);
   });
 });
