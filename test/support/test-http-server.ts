@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 import type { AddressInfo, Server, Socket } from "node:net";
@@ -38,9 +39,8 @@ export class TestHttpServer {
 
   /** On the port that it had, or on a free one. */
   async listen(): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once("error", reject).listen(this.#port, "127.0.0.1", resolve);
-    });
+    this.#server.listen(this.#port, "127.0.0.1");
+    await once(this.#server, "listening");
     this.#port = (this.#server.address() as AddressInfo).port;
   }
 
