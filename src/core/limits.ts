@@ -336,6 +336,8 @@ export const FILE_EXPORT_PLACES_MAX = 8;
 export const EXPORT_TEND_RETRY_MS = 10_000;
 /** So long whoever removes a stream or an exporter waits for it. */
 export const EXPORT_TEND_MS_MAX = 20_000;
+/** Exporters that are gone whose files could not be completed, and are tried again by this process. */
+export const EXPORT_ENDS_LEFT_MAX = 1000;
 /** Numbers that are tried behind a name that is taken. */
 export const FILE_EXPORT_NAME_TRIES_MAX = 1000;
 /** One of two states of a file that grows: the largest unit that a medium writes as one. */

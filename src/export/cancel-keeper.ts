@@ -64,10 +64,11 @@ export class CancelKeeper {
   look(exporters: Iterable<Exporter>): void {
     for (const exporter of exporters) {
       if (!exporter.isUnderWay || exporter.pendingMessages > 0 || exporter.isBusy) continue;
-      exporter.isHeld = true;
-      void this.#queue(taskOf(exporter, { reason: GONE, isLastTry: true })).then(() => {
+      const canceled = this.#queue(taskOf(exporter, { reason: GONE, isLastTry: true }));
+      exporter.heldBy.add(canceled);
+      void canceled.then(() => {
         exporter.isUnderWay = false;
-        exporter.isHeld = false;
+        exporter.heldBy.delete(canceled);
         this.#options.onDone();
       });
     }

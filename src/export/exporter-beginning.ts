@@ -14,10 +14,10 @@ export function beginAnew(
   const begin = (): void => {
     const left = stream.isMemory ? undefined : keeper.read(place);
     if (left !== undefined) exporter.supersede(left);
-    exporter.isHeld = false;
+    exporter.heldBy.delete(begin);
     onBegun();
   };
-  exporter.isHeld = true;
+  exporter.heldBy.add(begin);
   const forgetting = keeper.forgetting(place);
   if (forgetting === undefined) begin();
   else void forgetting.then(begin);

@@ -44,8 +44,8 @@ export class Exporter {
   /** Up to where everything is skipped for a start that the stream had not reached. */
   #skippedTo: StreamPlace | undefined;
   readonly #file: CursorFileKnowledge;
-  /** Nothing starts: what is left of an exporter of the same identifier, or of a task, is being removed. */
-  isHeld = false;
+  /** Nothing starts while one is there: what is left of an exporter of the same identifier, or of a task, is being removed. */
+  readonly heldBy = new Set<unknown>();
   #continuation: string | undefined;
   /** A message that takes several requests was begun, and not answered. */
   isUnderWay = false;
@@ -99,7 +99,7 @@ export class Exporter {
 
   /** Whether a task has the exporter, or its cursor file. */
   get isBusy(): boolean {
-    return this.inFlight || this.#file.isSyncing || this.isHeld;
+    return this.inFlight || this.#file.isSyncing || this.heldBy.size > 0;
   }
 
   /** A kept exporter keeps its position unless its start is another; what is in flight ends under the old settings. */

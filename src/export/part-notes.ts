@@ -52,14 +52,23 @@ export function readPartNotes(storage: Storage, place: CursorPlace): readonly Pa
 /** Notes a place before a file is made there. Of too many the oldest is forgotten. Durable on return. @throws the system's error */
 export function addPartNote(storage: Storage, place: CursorPlace, { directory, state }: PartNote): void {
   const notes = readPartNotes(storage, place);
-  if (notes.some((note) => note.directory === directory && note.state === state)) return;
+  if (notes.some((note) => isSame(note, { directory, state }))) return;
   const kept = notes.slice(Math.max(0, notes.length + 1 - FILE_EXPORT_PLACES_MAX));
   makeDirectoryIfMissing(storage, path.dirname(notesPath(place)));
   writePartNotes(storage, place, [...kept, { directory, state }]);
 }
 
-/** Durable on return, but for their removal when there are none. @throws the system's error */
-export function writePartNotes(storage: Storage, place: CursorPlace, notes: readonly PartNote[]): void {
+/** Of those that are noted by now. Durable on return, but for the last: that may come again. @throws the system's error */
+export function removePartNotes(storage: Storage, place: CursorPlace, notes: readonly PartNote[]): void {
+  const kept = readPartNotes(storage, place).filter((note) => !notes.some((one) => isSame(one, note)));
+  writePartNotes(storage, place, kept);
+}
+
+function isSame(one: PartNote, other: PartNote): boolean {
+  return one.directory === other.directory && one.state === other.state;
+}
+
+function writePartNotes(storage: Storage, place: CursorPlace, notes: readonly PartNote[]): void {
   const filePath = notesPath(place);
   if (notes.length === 0) removeIfThere(storage, filePath);
   else

@@ -1,7 +1,7 @@
 import { assert } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
 import { asMillraceError, textOf } from "../core/errors.ts";
-import { EXPORT_TEND_MS_MAX, EXPORT_TEND_RETRY_MS } from "../core/limits.ts";
+import { EXPORT_ENDS_LEFT_MAX, EXPORT_TEND_MS_MAX, EXPORT_TEND_RETRY_MS } from "../core/limits.ts";
 import type { Timers } from "../core/timers.ts";
 import { EventName } from "../observe/events.ts";
 import type { Logger } from "../observe/logger.ts";
@@ -29,10 +29,21 @@ interface TendKeeperOptions {
 
 /** What is known of an exporter whose destination may have something to do without a batch. */
 interface Tending {
+  /** What was done last was done with them. */
   settings: ExporterSettings;
   /** Monotonic; Infinity while there is nothing to do. */
   dueMs: number;
   error: string;
+}
+
+/** Of an exporter that is gone: where its files grow. */
+interface End {
+  readonly place: CursorPlace;
+  readonly stream: Pick<ExportedStream, "streamId" | "name">;
+  /** Monotonic. */
+  dueMs: number;
+  /** Of the last try. */
+  readonly error: string;
 }
 
 interface Answer extends Pick<TendResult, "error" | "dueInMs"> {
@@ -43,13 +54,16 @@ interface Answer extends Pick<TendResult, "error" | "dueInMs"> {
 /**
  * Has destinations do what is due without a batch: files of an exporter that has nothing to send, sends no more, or is gone, are
  * completed. One task at a time, and none while the exporter has another. A directory may hang, as those of a network do: nobody waits
- * for longer than EXPORT_TEND_MS_MAX, and until the task that hangs has ended no other one starts.
+ * for longer than EXPORT_TEND_MS_MAX, and until the task that hangs has ended no other one starts. What an exporter that is gone has
+ * left is tried until it is done, or somebody goes on with it.
  */
 export class TendKeeper {
   readonly #options: TendKeeperOptions;
   readonly #known = new WeakMap<Exporter, Tending>();
   /** Places of exporters that are gone: who comes there anew waits. */
   readonly #ending = new Map<string, Promise<unknown>>();
+  /** What could not be ended, by place. */
+  readonly #left = new Map<string, End>();
   #tail: Promise<unknown> = Promise.resolve();
   #hanging: Promise<unknown> | undefined;
 
@@ -58,21 +72,18 @@ export class TendKeeper {
   }
 
   /** Ends what exporters left of which the stream has none any more, or none that writes files: the process before did not. */
-  adopt({ streamId, directory, name }: ExportedStream, exporters: readonly Exporter[]): Promise<void> {
+  async adopt(stream: ExportedStream, exporters: readonly Exporter[]): Promise<void> {
+    const { directory: streamDirectory, name } = stream;
     const own = exporters.filter(writesFiles).map(({ settings }) => settings.exporterId);
-    const left = this.#notedIn(directory, name).filter((exporterId) => !own.includes(exporterId));
-    const ended = Promise.all(
-      left.map((exporterId) => this.#end({ streamDirectory: directory, exporterId }, name)),
-    ).then(() => undefined);
-    this.#options.running.add(streamId, ended);
-    return ended;
+    const left = this.#notedIn(streamDirectory, name).filter((exporterId) => !own.includes(exporterId));
+    await Promise.all(left.map((exporterId) => this.#end({ streamDirectory, exporterId }, stream)));
   }
 
-  /** Of exporters that were removed. `released` settles when nothing is in flight for them. Resolves when all is ended. */
+  /** Of exporters that were removed. `released` settles when nothing is in flight for them. Resolves when there was a try each. */
   async removed(exporters: readonly Exporter[], released: Promise<void>): Promise<void> {
     await released;
     const local = exporters.filter(writesFiles);
-    await Promise.all(local.map(({ place, stream }) => this.#end(place, stream.name)));
+    await Promise.all(local.map(({ place, stream }) => this.#end(place, stream)));
   }
 
   /** A batch has ended; `result` is undefined where it was lost with its thread. */
@@ -80,22 +91,26 @@ export class TendKeeper {
     if (!writesFiles(exporter)) return;
     const tending = this.#tendingOf(exporter);
     if (result === undefined || isOver(exporter)) tending.dueMs = this.#nowMs();
-    else if (result.tendInMs !== undefined) tending.dueMs = this.#nowMs() + result.tendInMs;
+    else if (result.tendInMs !== undefined)
+      // The batch does not know of other directories, of which one may be tried again before.
+      tending.dueMs = Math.min(tending.dueMs, this.#nowMs() + result.tendInMs);
   }
 
   /** Starts what is due; asked before anything else starts, so that who waits for the end of another does. @returns when the next will be; Infinity if only an event can change that. */
   look(exporters: Iterable<Exporter>): number {
     const nowMs = this.#nowMs();
-    let wakeAtMs = Infinity;
-    for (const exporter of exporters) {
-      if (!writesFiles(exporter)) continue;
+    const local = [...exporters].filter(writesFiles);
+    let wakeAtMs = this.#endAgain(local, nowMs);
+    for (const exporter of local) {
       const tending = this.#tendingOf(exporter);
+      this.#holdForEnd(exporter);
+      // What is under way began with the settings before: those of now are looked at when it has ended.
+      if (exporter.isBusy) continue;
       if (tending.settings !== exporter.settings) {
         // It may be disabled now, or write elsewhere.
         tending.settings = exporter.settings;
         tending.dueMs = nowMs;
       }
-      if (exporter.isBusy) continue;
       if (tending.dueMs > nowMs) wakeAtMs = Math.min(wakeAtMs, tending.dueMs);
       else this.#tend(exporter, tending);
     }
@@ -109,10 +124,26 @@ export class TendKeeper {
       const dueMs = this.#hasNotes(exporter) ? this.#nowMs() : Infinity;
       tending = { settings: exporter.settings, dueMs, error: "" };
       this.#known.set(exporter, tending);
-      const ending = this.#ending.get(cursorPath(exporter.place));
-      if (ending !== undefined) this.#hold(exporter, ending);
     }
     return tending;
+  }
+
+  /** @returns as `look` */
+  #endAgain(exporters: readonly Exporter[], nowMs: number): number {
+    // The end of what hangs is an event.
+    if (this.#left.size === 0 || this.#hanging !== undefined) return Infinity;
+    // They go on with what was left there.
+    for (const { place } of exporters) this.#left.delete(cursorPath(place));
+    let wakeAtMs = Infinity;
+    for (const [key, { place, stream, dueMs, error }] of this.#left) {
+      if (dueMs > nowMs) {
+        wakeAtMs = Math.min(wakeAtMs, dueMs);
+        continue;
+      }
+      this.#left.delete(key);
+      void this.#end(place, stream, error);
+    }
+    return wakeAtMs;
   }
 
   #tend(exporter: Exporter, tending: Tending): void {
@@ -133,24 +164,42 @@ export class TendKeeper {
 
   /** Nothing starts for the exporter until `work` has settled. */
   #hold(exporter: Exporter, work: Promise<unknown>): void {
-    exporter.isHeld = true;
+    exporter.heldBy.add(work);
     void work.then(() => {
-      exporter.isHeld = false;
+      exporter.heldBy.delete(work);
       this.#options.onDone();
     });
   }
 
-  #end(place: CursorPlace, streamName: string): Promise<void> {
+  #holdForEnd(exporter: Exporter): void {
+    if (this.#ending.size === 0) return;
+    const ending = this.#ending.get(cursorPath(exporter.place));
+    if (ending !== undefined && !exporter.heldBy.has(ending)) this.#hold(exporter, ending);
+  }
+
+  /** Completes what an exporter left that is gone; later if it cannot be now. Resolves when it was tried. */
+  #end(place: CursorPlace, stream: End["stream"], errorBefore = ""): Promise<void> {
     const key = cursorPath(place);
     const answered = this.#queue({ kind: "tend", ...place, destination: undefined, isLast: true });
-    const over = answered.then((answer) => answer.over);
+    const over = Promise.all([this.#ending.get(key), answered.then((answer) => answer.over)]);
     this.#ending.set(key, over);
     void over.then(() => {
       if (this.#ending.get(key) === over) this.#ending.delete(key);
     });
-    return answered.then(({ error }) => {
-      if (error !== "") this.#warn(streamName, undefined, error);
+    const tried = answered.then(({ error }) => {
+      if (error === "") return;
+      if (error !== errorBefore) this.#warn(stream.name, undefined, error);
+      this.#leave({ place, stream, dueMs: this.#nowMs() + EXPORT_TEND_RETRY_MS, error });
+      this.#options.onDone();
     });
+    this.#options.running.add(stream.streamId, tried);
+    return tried;
+  }
+
+  #leave(end: End): void {
+    const key = cursorPath(end.place);
+    if (this.#left.has(key) || this.#left.size < EXPORT_ENDS_LEFT_MAX) this.#left.set(key, end);
+    else this.#warn(end.stream.name, undefined, "too many wait already, the next start tries it again");
   }
 
   #queue(task: TendTask): Promise<Answer> {
@@ -171,7 +220,11 @@ export class TendKeeper {
     cancel();
     if (result !== undefined) return { ...result, over };
     this.#hanging = over;
-    void over.then(() => (this.#hanging = undefined));
+    void over.then(() => {
+      this.#hanging = undefined;
+      for (const end of this.#left.values()) end.dueMs = this.#nowMs();
+      this.#options.onDone();
+    });
     return { error: `the directory does not answer within ${EXPORT_TEND_MS_MAX / 1000} s`, over };
   }
 

@@ -6,6 +6,8 @@ import { STREAM_START } from "../../src/core/stream-ledger.ts";
 import { changeStreamOptions, streamOptionsDefault } from "../../src/core/stream-options.ts";
 import type { TendTask } from "../../src/export/export-channel.ts";
 import type { Timers } from "../../src/core/timers.ts";
+import { CursorKeeper } from "../../src/export/cursor-keeper.ts";
+import { beginAnew } from "../../src/export/exporter-beginning.ts";
 import { Exporter } from "../../src/export/exporter.ts";
 import { type ExporterSettings, exporterSettingsOf } from "../../src/export/exporter-settings.ts";
 import { addPartNote } from "../../src/export/part-notes.ts";
@@ -79,13 +81,18 @@ class Bench {
     await settled();
   }
 
-  /** A batch of the exporter ends. */
-  async batchEnds(exporter: Exporter, tendInMs: number | undefined): Promise<void> {
+  /** A batch of the exporter ends, after it was configured anew if `change` does so. */
+  async batchEnds(
+    exporter: Exporter,
+    tendInMs: number | undefined,
+    change = (): void => undefined,
+  ): Promise<void> {
     const task = exporter.start(
       { ticket: undefined, expectedBytes: 0 },
       { nowMs: this.clock.monotonicMs(), wallMs: 1, kbitPerSecondMax: undefined, memory: undefined },
     );
     const result = endOf(task, { outcome: { kind: "passed" }, ...(tendInMs !== undefined && { tendInMs }) });
+    change();
     assert.equal(this.keeper.look([exporter]), Infinity, "one task at a time has an exporter");
     const random = { fraction: () => 0.5, bytes: () => new Uint8Array(0) };
     exporter.finish(result, { nowMs: this.clock.monotonicMs(), wallMs: 1, random });
@@ -239,4 +246,127 @@ test("TendKeeper lets nobody wait for a directory that hangs, and has nothing el
   await settled();
   await bench.end();
   assert.equal(bench.keeper.look([hanging]), Infinity);
+});
+
+test("TendKeeper looks at settings that came while a batch or a task was out when that has ended", async () => {
+  const bench = new Bench();
+  const exporter = bench.exporter();
+  bench.keeper.look([exporter]);
+  await bench.batchEnds(exporter, 3_600_000, () =>
+    exporter.configure({ ...exporter.settings, paused: true }),
+  );
+  bench.keeper.look([exporter]);
+  await settled();
+  assert.equal(bench.task.isLast, false);
+  exporter.configure({ ...exporter.settings, disabled: true });
+  bench.keeper.look([exporter]);
+  await bench.end();
+  bench.keeper.look([exporter]);
+  await settled();
+  assert.equal(bench.task.isLast, true);
+  await bench.end();
+  assert.equal(bench.keeper.look([exporter]), Infinity);
+});
+
+test("TendKeeper tries a former directory again in time though batches go to another", async () => {
+  const bench = new Bench();
+  const exporter = bench.exporter();
+  bench.note(exporter);
+  bench.keeper.look([exporter]);
+  await settled();
+  await bench.end({ error: "no such directory" });
+  await bench.batchEnds(exporter, 3_600_000);
+  assert.equal(bench.keeper.look([exporter]), EXPORT_TEND_RETRY_MS);
+});
+
+test("TendKeeper tries again what an exporter left that is gone, until it is done, and tells it once", async () => {
+  const bench = new Bench();
+  const removal = bench.keeper.removed([bench.exporter()], Promise.resolve());
+  for (let count = 0; count < 3; count += 1) {
+    await settled();
+    assert.deepEqual([bench.task.isLast, bench.task.destination], [true, undefined]);
+    await bench.end({ error: "no such directory" });
+    await removal;
+    assert.equal(bench.doneCount, count + 1, "the next try is asked for");
+    assert.equal(bench.keeper.look([]), bench.clock.monotonicMs() + EXPORT_TEND_RETRY_MS);
+    await settled();
+    assert.deepEqual(bench.pool.held, []);
+    bench.clock.advance(EXPORT_TEND_RETRY_MS);
+    bench.keeper.look([]);
+  }
+  await settled();
+  await bench.end();
+  assert.equal(bench.keeper.look([]), Infinity);
+  assert.equal(bench.warnings.length, 1);
+});
+
+test("TendKeeper leaves to an exporter that comes anew what could not be ended of the one before", async () => {
+  const bench = new Bench();
+  const removal = bench.keeper.removed([bench.exporter()], Promise.resolve());
+  await settled();
+  bench.note(bench.exporter());
+  await bench.end({ error: "no such directory" });
+  await removal;
+  const after = bench.exporter();
+  bench.keeper.look([after]);
+  await settled();
+  assert.equal(bench.task.isLast, false);
+  await bench.end();
+  bench.clock.advance(EXPORT_TEND_RETRY_MS);
+  assert.equal(bench.keeper.look([after]), Infinity);
+});
+
+test("TendKeeper ends what exporters left as soon as another's directory does not hang any more", async () => {
+  const bench = new Bench();
+  const hanging = bench.exporter();
+  bench.note(hanging);
+  bench.keeper.look([hanging]);
+  await settled();
+  bench.timers.fire();
+  await settled();
+  await bench.keeper.removed([bench.exporter({ exporterId: "ef".repeat(16) })], Promise.resolve());
+  bench.clock.advance(EXPORT_TEND_RETRY_MS);
+  assert.equal(bench.keeper.look([hanging]), Infinity, "nothing to do while it hangs");
+  const doneCount = bench.doneCount;
+  await bench.end();
+  assert.ok(bench.doneCount > doneCount);
+  bench.keeper.look([]);
+  await settled();
+  assert.equal(bench.task.exporterId, "ef".repeat(16));
+  await bench.end();
+  assert.equal(bench.keeper.look([]), Infinity);
+});
+
+test("an exporter that comes anew starts nothing beside what hangs of the one before, whoever else held it", async () => {
+  const bench = new Bench();
+  const { pool, storage, clock } = bench;
+  const onDone = (): void => undefined;
+  const work = { pool, storage, clock, logger: silentLogger, onDone, onSynced: onDone };
+  const cursors = new CursorKeeper(work);
+  const before = bench.exporter();
+  let release: () => void = () => undefined;
+  const released = new Promise<void>((resolve) => (release = resolve));
+  const removal = bench.keeper.removed([before], released);
+  cursors.forget(
+    [before.place],
+    removal.then(() => []),
+  );
+  const after = bench.exporter();
+  beginAnew(after, cursors, onDone);
+  // Known before the end of the other began.
+  bench.keeper.look([after]);
+  release();
+  await settled();
+  const [hanging] = pool.held;
+  bench.timers.fire();
+  await settled();
+  const forget = pool.held.find(({ task }) => task.kind === "forget");
+  assert.ok(forget !== undefined && hanging?.task.kind === "tend");
+  bench.keeper.look([after]);
+  forget.end({ kind: "cursors", files: [undefined], error: "" });
+  await settled();
+  assert.equal(bench.task, hanging.task);
+  assert.ok(after.isBusy, "the task before may write yet");
+  await bench.end();
+  assert.ok(!after.isBusy);
 });

@@ -6,7 +6,7 @@ import type { Clock } from "../../src/core/clock.ts";
 import type { ExportRecord, SendOutcome, TendOutcome } from "../../src/export/destinations/destination.ts";
 import { FileDestination } from "../../src/export/destinations/file.ts";
 import type { DestinationSettings } from "../../src/export/exporter-settings.ts";
-import { type PartNote, readPartNotes } from "../../src/export/part-notes.ts";
+import { addPartNote, type PartNote, readPartNotes } from "../../src/export/part-notes.ts";
 import { fileStorage } from "../../src/log/file-storage.ts";
 import { temporaryDirectory } from "./engine-process.ts";
 
@@ -75,6 +75,10 @@ export class FileBench {
 
   get notes(): readonly PartNote[] {
     return readPartNotes(fileStorage, this.#context);
+  }
+
+  note(note: PartNote): void {
+    addPartNote(fileStorage, this.#context, note);
   }
 
   #destination(fileDirectories: readonly string[] = [this.root]): FileDestination {

@@ -14,7 +14,7 @@ import {
 import type { Storage } from "../../log/storage.ts";
 import type { CursorPlace } from "../cursor-file.ts";
 import type { DestinationSettings } from "../exporter-settings.ts";
-import { addPartNote, type PartNote, readPartNotes, writePartNotes } from "../part-notes.ts";
+import { addPartNote, type PartNote, readPartNotes, removePartNotes } from "../part-notes.ts";
 import type { DestinationEnvironment } from "../worker-settings.ts";
 import type {
   Destination,
@@ -103,7 +103,7 @@ export class FileDestination implements Destination {
   ): Promise<TendOutcome> {
     const { storage } = this.#options;
     const notes = readPartNotes(storage, place);
-    const kept: PartNote[] = [];
+    const ended: PartNote[] = [];
     let dueInMs: number | undefined;
     let error = "";
     for (const note of notes) {
@@ -111,13 +111,12 @@ export class FileDestination implements Destination {
       try {
         if (isCurrent) dueInMs = await this.#tendOne(note, settings);
         else await this.#endOne(note);
-        if (isCurrent) kept.push(note);
+        if (!isCurrent) ended.push(note);
       } catch (thrown) {
-        kept.push(note);
         error = judge(thrown, note.directory).error;
       }
     }
-    if (kept.length < notes.length) writePartNotes(storage, place, kept);
+    if (ended.length > 0) removePartNotes(storage, place, ended);
     return { error, ...(dueInMs === undefined ? {} : { dueInMs }) };
   }
 

@@ -135,3 +135,13 @@ test("FileDestination that finds neither file nor state has nothing to complete"
   assert.ok(existsSync(bench.directory));
   assert.deepEqual(bench.notes, []);
 });
+
+test("FileDestination takes off the list what it has completed alone, not what was noted meanwhile", async (t) => {
+  const bench = new FileBench(t);
+  await bench.accept(records(0, 1));
+  const tending = bench.tend({ isLast: true });
+  const note = { directory: `${bench.directory}/other`, state: ".other.state" };
+  bench.note(note);
+  assert.deepEqual(await tending, { error: "" });
+  assert.deepEqual(bench.notes, [note]);
+});
