@@ -83,17 +83,17 @@ const kinds: readonly (FigureKind & { readonly matches: RegExp })[] = [
     isDetail: true,
   },
   {
+    matches: /^syncs_per_s$/,
+    better: null,
+    words: other,
+    meaning:
+      "how often the data was made durable each second: more may be a faster disk or fewer messages a sync",
+  },
+  {
     matches: /_per_s$/,
     better: "higher",
     words: speed,
     meaning: "how many each second; median of the rounds",
-  },
-  {
-    matches: /^driver_lag_/,
-    better: "lower",
-    words: speed,
-    meaning: "how late the load driver itself was: latency beyond the rest is not the engine's",
-    isDetail: true,
   },
   {
     matches: /^p\d+_ns$/,
@@ -143,6 +143,12 @@ const kinds: readonly (FigureKind & { readonly matches: RegExp })[] = [
     isDetail: true,
   },
   {
+    matches: /^sender_cpu_s_per_gb$/,
+    better: "lower",
+    words: cost,
+    meaning: "CPU-seconds of the process that sends, the engine or the SDK's program, for each GB of payload",
+  },
+  {
     matches: /cpu_s_per_gb$/,
     better: "lower",
     words: cost,
@@ -154,6 +160,18 @@ const kinds: readonly (FigureKind & { readonly matches: RegExp })[] = [
     better: "lower",
     words: cost,
     meaning: "CPU time of all threads, kernel included, for each one",
+  },
+  {
+    matches: /^rewritten_per_payload_byte$/,
+    better: "lower",
+    words: cost,
+    meaning: "bytes of segments that were written a second time for each byte of payload",
+  },
+  {
+    matches: /^written_per_payload_byte$/,
+    better: "lower",
+    words: cost,
+    meaning: "bytes that the stream's log wrote for each byte of payload, rewrites left out",
   },
   {
     matches: /^written_per_accepted_byte$/,
@@ -181,10 +199,24 @@ const kinds: readonly (FigureKind & { readonly matches: RegExp })[] = [
     meaning: "bytes written to the file system, rewrites included, for each byte of payload",
   },
   {
-    matches: /(^|_)rss_mib$/,
+    matches: /^added_rss_mib$/,
     better: "lower",
     words: cost,
-    meaning: "resident memory of the engine's process at its peak, in MiB; the idle case: at its end",
+    meaning: "resident memory of the engine's process behind an export beyond that before the first, in MiB",
+  },
+  {
+    matches: /^rss_(min|median|max|end)_mib$/,
+    better: "lower",
+    words: cost,
+    meaning:
+      "resident memory of the engine's process in samples over time, in MiB: least, middle, most, last",
+  },
+  {
+    matches: /^rss_mib$/,
+    better: "lower",
+    words: cost,
+    meaning:
+      "resident memory of the server's process, in MiB: of appends at its peak, of a replay the most behind a round, idle and behind a start as it then is",
   },
   {
     matches: /_mib$|kib_per_/,

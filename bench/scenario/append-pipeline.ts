@@ -9,14 +9,17 @@ import type { Slice } from "./slice.ts";
 const STALL_DEADLINE_MS = 30_000;
 
 export interface AppendPipelineOptions {
-  readonly socket: FrameSocket;
+  readonly socket: Pick<FrameSocket, "failure" | "onFailure" | "onMessage" | "sendFrames">;
   readonly arena: FrameArena;
   /** Frames sent and not yet acknowledged, at most; 1 waits for each answer. */
   readonly framesInFlightMax: number;
   /** Frames that leave in one write to the socket. */
   readonly framesPerWrite: number;
   readonly by: SendingWay;
-  /** Offers no more than this, as a source of readings does; what was late is made up for. */
+  /**
+   * Offers no more than this, as a source of readings does; what was late is made up for. Latencies then count from the time at which
+   * a frame was due, so that a stall shows in all frames that it held up.
+   */
   readonly framesPerSecondMax?: number;
   /** The number that the first message must get. */
   readonly nextSequence: number;
@@ -30,7 +33,8 @@ export interface AppendPipelineOptions {
  */
 export class AppendPipeline {
   readonly #options: AppendPipelineOptions;
-  readonly #sentAtMs: Float64Array;
+  /** From when the latency of a frame counts. */
+  readonly #waitsFromMs: Float64Array;
   #sentFrames = 0;
   #acknowledgedFrames = 0;
   #acknowledgedMessages = 0;
@@ -46,7 +50,7 @@ export class AppendPipeline {
       throw new Error(`a window of ${framesInFlightMax} frames needs more than ${arena.frameCount} frames`);
     }
     this.#options = options;
-    this.#sentAtMs = new Float64Array(arena.frameCount);
+    this.#waitsFromMs = new Float64Array(arena.frameCount);
     this.#expectedSequence = options.nextSequence;
   }
 
@@ -117,21 +121,24 @@ export class AppendPipeline {
     const { arena, socket, framesInFlightMax, framesPerWrite, by } = this.#options;
     while (this.#sentFrames - this.#acknowledgedFrames + framesPerWrite <= framesInFlightMax) {
       const nowMs = performance.now();
-      if (nowMs >= endMs || !this.#isDue(nowMs)) return;
+      const dueMs = this.#nextDueMs();
+      if (nowMs >= endMs || (dueMs !== undefined && dueMs >= nowMs)) return;
       const from = this.#sentFrames % arena.frameCount;
       for (let frame = from; frame < from + framesPerWrite; frame++) {
         arena.setRequestId(frame, this.#sentFrames >>> 0);
         arena.setBatchNumber(frame, this.#sentFrames);
         this.#sentFrames += 1;
       }
-      this.#sentAtMs[from] = nowMs;
+      this.#waitsFromMs[from] = dueMs ?? nowMs;
       socket.sendFrames(arena, { from, end: from + framesPerWrite, by });
     }
   }
 
-  #isDue(nowMs: number): boolean {
-    const { framesPerSecondMax = Infinity } = this.#options;
-    return this.#sentFrames - this.#startFrames < ((nowMs - this.#startMs) / 1000) * framesPerSecondMax;
+  /** Undefined where frames go out as fast as they are answered. */
+  #nextDueMs(): number | undefined {
+    const { framesPerSecondMax } = this.#options;
+    if (framesPerSecondMax === undefined) return undefined;
+    return this.#startMs + ((this.#sentFrames - this.#startFrames) * 1000) / framesPerSecondMax;
   }
 
   /** Without an answer to wait for, the next frame goes out when it is due. */
@@ -163,7 +170,7 @@ export class AppendPipeline {
         throw new Error(`request ${requestId} got sequence ${firstSequence} for ${this.#expectedSequence}`);
       }
       // One sample a write: the frames of one write share their fate.
-      if (frame % framesPerWrite === 0) latencies.add((nowMs - this.#sentAtMs[frame]!) * 1000);
+      if (frame % framesPerWrite === 0) latencies.add((nowMs - this.#waitsFromMs[frame]!) * 1000);
       this.#acknowledgedFrames += 1;
       this.#expectedSequence = firstSequence + arena.messageCounts[frame]!;
       this.#acknowledgedMessages += arena.messageCounts[frame]!;

@@ -129,7 +129,7 @@ function record(
     roundTo(median(rounds.map((round) => (of(round) * 1e9) / payloadBytes)), 3);
   const values = {
     messages_per_s: roundTo(rateOf(rounds, messageCount), 4),
-    cpu_s_per_gb: perGb(({ cpuS }) => cpuS),
+    sender_cpu_s_per_gb: perGb(({ cpuS }) => cpuS),
     endpoint_cpu_s_per_gb: perGb(({ endpointCpuS }) => endpointCpuS),
     records_per_request: roundTo(messageCount / median(rounds.map(({ requests }) => requests)), 4),
     vs_sdk: null,

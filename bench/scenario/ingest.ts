@@ -163,7 +163,10 @@ function compareWithYardsticks(
   add("one_message_vs_sink_ready_bytes", [names.readySingles, names.readySink], messageRate);
   add("named_producer_vs_none", [names.namedBatches, names.batches], messageRate);
   add("named_producer_vs_none_one_message", [names.namedSingles, names.readySingles], messageRate);
-  add("awaited_vs_echo_p50", [names.awaited, names.echo], ({ latencies }) => latencies.percentile(50) ?? NaN);
+  for (const percent of [50, 99]) {
+    const latency = ({ latencies }: CostedSlice): number => latencies.percentile(percent) ?? NaN;
+    add(`awaited_vs_echo_p${percent}`, [names.awaited, names.echo], latency);
+  }
   const { values, rounds } = ratios;
   if (Object.keys(values).length === 0) return undefined;
   return { name: "ratios", values: { ...emptyCaseValues, ...values }, rounds };

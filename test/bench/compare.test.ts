@@ -136,6 +136,24 @@ describe("figureKind", () => {
     assert.equal(figureKind("one_message_vs_sink").better, "higher");
     assert.equal(figureKind("something_else").better, null);
   });
+
+  it("gives no verdict on what describes the disk or the driver", () => {
+    for (const key of ["syncs_per_s", "driver_lag_p99_us", "driver_lag_max_us"])
+      assert.equal(figureKind(key).better, null, key);
+    assert.equal(figureKind("messages_per_s").better, "higher");
+  });
+
+  it("says of each figure of bytes and memory what it is of", () => {
+    for (const key of ["written_per_payload_byte", "rewritten_per_payload_byte"]) {
+      assert.equal(figureKind(key).better, "lower", key);
+      assert.doesNotMatch(figureKind(key).meaning, /below 1/, key);
+    }
+    assert.match(figureKind("stored_bytes_per_payload_byte").meaning, /below 1/);
+    assert.match(figureKind("sender_cpu_s_per_gb").meaning, /process that sends/);
+    assert.match(figureKind("rss_mib").meaning, /at its peak/);
+    for (const key of ["added_rss_mib", "rss_end_mib"])
+      assert.doesNotMatch(figureKind(key).meaning, /peak/, key);
+  });
 });
 
 function written(t: TestContext, results: Readonly<Record<string, BenchResult>>): string {

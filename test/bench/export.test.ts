@@ -26,12 +26,18 @@ test("bench export sends everything with one request in flight and with four, an
     [1, 4].flatMap((count) => [`the SDK alone, ${count} in flight`, `an exporter, ${count} in flight`]),
   );
   for (const record of records) {
-    for (const key of ["messages_per_s", "cpu_s_per_gb", "endpoint_cpu_s_per_gb", "records_per_request"])
+    for (const key of [
+      "messages_per_s",
+      "sender_cpu_s_per_gb",
+      "endpoint_cpu_s_per_gb",
+      "records_per_request",
+    ])
       assert.ok(Number(record.values[key]) > 0, `${record.name}: ${key}`);
   }
   for (const exporter of [records[1]!, records[3]!]) {
     for (const key of ["vs_sdk", "added_rss_mib"])
       assert.ok(Number(exporter.values[key]) > 0, `${exporter.name}: ${key}`);
+    assert.equal(exporter.rounds?.["vs_sdk"]?.length, 1);
   }
   assert.deepEqual(readdirSync(storeRoot), [], "no store is left behind");
 });

@@ -74,6 +74,7 @@ describe("bench ingest", () => {
     assert.ok(Number(ratios["named_producer_vs_none"]) > 0);
     assert.ok(Number(ratios["named_producer_vs_none_one_message"]) > 0);
     assert.ok(Number(ratios["awaited_vs_echo_p50"]) > 0);
+    assert.ok(Number(ratios["awaited_vs_echo_p99"]) > 0);
     const environment = ratios["environment"] as Record<string, unknown>;
     assert.equal(environment["node"], process.version);
     assert.equal(typeof environment["cpu"], "string");
