@@ -5,6 +5,7 @@ import path from "node:path";
 import * as v from "valibot";
 import { rowOf, settingKeys } from "../src/config/schema.ts";
 import { parseThreadCpus } from "../src/core/thread-cpus.ts";
+import { commitOfBuild } from "./build-record.ts";
 import { BenchUsageError } from "./bench-usage-error.ts";
 import { roundTo } from "./statistics.ts";
 
@@ -15,7 +16,7 @@ export interface BenchEnvironment {
   readonly memory_mib: number;
   readonly kernel: string;
   readonly node: string;
-  /** With `+` when the tree had changes; null outside a checkout. */
+  /** With `+` when the tree had changes, and with a word where dist/ was not built from it; null outside a checkout. */
   readonly commit: string | null;
   readonly started_at: string;
   /** How many threads wanted to run in the minute before: over the number of cores, times are poor. */
@@ -39,7 +40,7 @@ export function describeEnvironment(options: {
     memory_mib: Math.round(os.totalmem() / 2 ** 20),
     kernel: os.release(),
     node: process.version,
-    commit: readCommit(),
+    commit: commitMeasured(),
     started_at: new Date().toISOString(),
     load_average: roundTo(os.loadavg()[0] ?? 0, 3),
     store_file_system: options.storeRoot === undefined ? "unknown" : fileSystemOf(options.storeRoot),
@@ -111,7 +112,13 @@ function fileSystemOf(directory: string): string {
   return best.type;
 }
 
-function readCommit(): string | null {
+function commitMeasured(): string | null {
+  const commit = readCommit();
+  return commit === null ? null : commitOfBuild(repositoryRoot, commit);
+}
+
+/** Of the checkout. */
+export function readCommit(): string | null {
   const git = (...args: string[]): string | undefined => {
     const { status, stdout } = spawnSync("git", args, { cwd: repositoryRoot, encoding: "utf8" });
     return status === 0 ? stdout.trim() : undefined;

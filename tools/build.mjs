@@ -14,4 +14,8 @@ try {
 }
 const bin = path.join(root, "dist", "src", "millrace.js");
 if (existsSync(bin)) chmodSync(bin, 0o755);
+// Results of benches tell whether what they measured is of the sources that lie beside it.
+const { writeBuildRecord } = await import("../dist/bench/build-record.js");
+const { readCommit } = await import("../dist/bench/environment.js");
+writeBuildRecord(root, readCommit());
 buildNative();
