@@ -74,7 +74,7 @@ export class ExportManager {
     this.#aside = new SetAsideKeeper({ keep: options.keepAside, clock });
     this.#notices = new NoticeKeeper({ append: appendNotice, timers: this.#timers, logger });
     const work = { pool: this.#pool, logger, onDone: () => this.#queueWake() };
-    this.#tends = new TendKeeper({ ...work, storage, clock, timers: this.#timers, running: this.#batches });
+    this.#tends = new TendKeeper({ ...options, ...work, timers: this.#timers, running: this.#batches });
     this.#cancels = new CancelKeeper({
       ...{ ...work, notices: this.#notices, timers: this.#timers },
       isTaken: (place) => [...this.#exporters.values()].some((one) => isSamePlace(one.place, place)),
@@ -144,7 +144,7 @@ export class ExportManager {
     for (const exporter of source.exporters) this.#remove(exporter);
     const redriven = this.redrives.forget(streamId);
     this.#sources.delete(streamId);
-    await Promise.all([redriven, this.#leftovers.end(source.exporters, streamId)]);
+    await this.#leftovers.endStream(source, redriven);
     this.#queueWake();
   }
 

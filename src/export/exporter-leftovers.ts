@@ -72,6 +72,12 @@ export class ExporterLeftovers {
     await this.#options.keeper.settled();
   }
 
+  /** Of a stream whose directory may be removed next, when its redrives have ended too. Resolves as `end`. */
+  async endStream({ stream, exporters }: SourceState, redriven: Promise<unknown>): Promise<void> {
+    await Promise.all([redriven, this.end(exporters, stream.streamId)]);
+    this.#options.tends.leave(stream);
+  }
+
   /** Its upload has ended. */
   forget(place: CursorPlace): void {
     // What a redrive brought through is not sent by a later one.

@@ -1,3 +1,4 @@
+import path from "node:path";
 import { assert } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
 import { asMillraceError, textOf } from "../core/errors.ts";
@@ -7,6 +8,7 @@ import { EventName } from "../observe/events.ts";
 import type { Logger } from "../observe/logger.ts";
 import type { Storage } from "../log/storage.ts";
 import { type CursorPlace, cursorPath } from "./cursor-file.ts";
+import { DeletedNotes } from "./deleted-notes.ts";
 import type { BatchResult, TendResult, TendTask } from "./export-channel.ts";
 import type { TaskPool } from "./export-pool.ts";
 import type { ExportedStream } from "./exported-stream.ts";
@@ -18,6 +20,7 @@ import type { RunningWork } from "./running-work.ts";
 interface TendKeeperOptions {
   readonly pool: TaskPool;
   readonly storage: Storage;
+  readonly storeDirectory: string;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly logger: Logger;
@@ -59,6 +62,7 @@ interface Answer extends Pick<TendResult, "error" | "dueInMs"> {
  */
 export class TendKeeper {
   readonly #options: TendKeeperOptions;
+  readonly #deleted: DeletedNotes;
   readonly #known = new WeakMap<Exporter, Tending>();
   /** Places of exporters that are gone: who comes there anew waits. */
   readonly #ending = new Map<string, Promise<unknown>>();
@@ -69,6 +73,8 @@ export class TendKeeper {
 
   constructor(options: TendKeeperOptions) {
     this.#options = options;
+    this.#deleted = new DeletedNotes(options);
+    this.#keepTrying(() => this.#deleted.all());
   }
 
   /** Ends what exporters left of which the stream has none any more, or none that writes files: the process before did not. */
@@ -84,6 +90,11 @@ export class TendKeeper {
     await released;
     const local = exporters.filter(writesFiles);
     await Promise.all(local.map(({ place, stream }) => this.#end(place, stream)));
+  }
+
+  /** Of a stream that has no exporters any more, and whose directory may be removed next: what is not completed is known without it. */
+  leave({ streamId, name, directory }: ExportedStream): void {
+    this.#keepTrying(() => this.#deleted.keep(directory), { streamId, name });
   }
 
   /** A batch has ended; `result` is undefined where it was lost with its thread. */
@@ -128,6 +139,24 @@ export class TendKeeper {
     return tending;
   }
 
+  #keepTrying(places: () => CursorPlace[], stream?: End["stream"]): void {
+    try {
+      const found = places();
+      for (const place of found) {
+        const streamId = path.basename(place.streamDirectory);
+        this.#leave({
+          place,
+          stream: stream ?? { streamId, name: streamId },
+          dueMs: this.#nowMs(),
+          error: "",
+        });
+      }
+      if (found.length > 0) this.#options.onDone();
+    } catch (error) {
+      this.#warn(stream?.name, undefined, textOf(error));
+    }
+  }
+
   /** @returns as `look` */
   #endAgain(exporters: readonly Exporter[], nowMs: number): number {
     // The end of what hangs is an event.
@@ -135,13 +164,14 @@ export class TendKeeper {
     // They go on with what was left there.
     for (const { place } of exporters) this.#left.delete(cursorPath(place));
     let wakeAtMs = Infinity;
-    for (const [key, { place, stream, dueMs, error }] of this.#left) {
-      if (dueMs > nowMs) {
-        wakeAtMs = Math.min(wakeAtMs, dueMs);
+    for (const [key, end] of this.#left) {
+      if (end.dueMs <= nowMs && this.#deleted.isEarly(end.place)) end.dueMs = nowMs + EXPORT_TEND_RETRY_MS;
+      if (end.dueMs > nowMs) {
+        wakeAtMs = Math.min(wakeAtMs, end.dueMs);
         continue;
       }
       this.#left.delete(key);
-      void this.#end(place, stream, error);
+      void this.#end(end.place, end.stream, end.error);
     }
     return wakeAtMs;
   }
@@ -187,7 +217,10 @@ export class TendKeeper {
       if (this.#ending.get(key) === over) this.#ending.delete(key);
     });
     const tried = answered.then(({ error }) => {
-      if (error === "") return;
+      if (error === "") {
+        this.#deleted.clear(place.streamDirectory);
+        return;
+      }
       if (error !== errorBefore) this.#warn(stream.name, undefined, error);
       this.#leave({ place, stream, dueMs: this.#nowMs() + EXPORT_TEND_RETRY_MS, error });
       this.#options.onDone();
@@ -256,9 +289,13 @@ export class TendKeeper {
     }
   }
 
-  #warn(stream: string, exporter: string | undefined, error: string): void {
+  #warn(stream: string | undefined, exporter: string | undefined, error: string): void {
     const reason = `a file that grows cannot be completed: ${error}`;
-    this.#options.logger.warn(EventName.ExportFailed, { stream, ...(exporter && { exporter }), reason });
+    this.#options.logger.warn(EventName.ExportFailed, {
+      ...(stream && { stream }),
+      ...(exporter && { exporter }),
+      reason,
+    });
   }
 
   #nowMs(): number {

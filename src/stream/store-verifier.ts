@@ -49,7 +49,7 @@ export interface VerifyProgress {
 /** The names that a store's directory may hold beside `streams`. */
 const STORE_FILES = /^(format|epoch|token|ballast)$/;
 const STORE_SOCKETS = /^(lock-\d+|claim-[0-9a-f]+)\.sock$/;
-const STORE_DIRECTORIES = /^(streams|quarantine|tokens)$/;
+const STORE_DIRECTORIES = /^(streams|quarantine|tokens|left-files)$/;
 const QUARANTINE = "quarantine";
 /** What a process that was killed may have left. */
 const STORE_LEFTOVERS = /^((format|epoch|ballast)\.tmp|\.new-[0-9a-f]+|doctor-[0-9a-f]+\.tmp)$/;

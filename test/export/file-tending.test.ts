@@ -186,17 +186,19 @@ test(
 );
 
 test(
-  "a file that could not be completed when its exporter went is, by the next engine",
+  "a file that could not be completed when its exporter or its stream went is, by the next engine",
   { timeout },
   async (t) => {
     const bench = await Bench.start(t);
-    await bench.quietStream("gone");
-    const { directory } = bench.exporter("gone");
-    renameSync(directory, `${directory}-away`);
+    const names = ["gone", "deleted"];
+    for (const name of names) await bench.quietStream(name);
+    const directories = names.map((name) => bench.exporter(name).directory);
+    for (const directory of directories) renameSync(directory, `${directory}-away`);
     await bench.configure("gone", []);
+    await bench.client.deleteMessageStream("deleted");
     await bench.kill();
-    renameSync(`${directory}-away`, directory);
+    for (const directory of directories) renameSync(`${directory}-away`, directory);
     await bench.restart();
-    await bench.completed("gone");
+    for (const name of names) await bench.completed(name);
   },
 );

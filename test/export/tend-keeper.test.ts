@@ -10,7 +10,7 @@ import { CursorKeeper } from "../../src/export/cursor-keeper.ts";
 import { beginAnew } from "../../src/export/exporter-beginning.ts";
 import { Exporter } from "../../src/export/exporter.ts";
 import { type ExporterSettings, exporterSettingsOf } from "../../src/export/exporter-settings.ts";
-import { addPartNote } from "../../src/export/part-notes.ts";
+import { addPartNote, readPartNotes, removePartNotes } from "../../src/export/part-notes.ts";
 import { RunningWork } from "../../src/export/running-work.ts";
 import { TendKeeper } from "../../src/export/tend-keeper.ts";
 import { silentLogger } from "../../src/observe/logger.ts";
@@ -34,17 +34,19 @@ class Bench {
   readonly clock = new ManualClock();
   readonly pool = new HeldTasks();
   readonly running = new RunningWork();
-  readonly storage = new SimStorage();
+  readonly storage: SimStorage;
   readonly warnings: unknown[] = [];
   readonly keeper: TendKeeper;
   readonly timers = new OneTimer();
   doneCount = 0;
 
-  constructor() {
-    this.storage.makeDirectory(DIRECTORY);
+  constructor(storage?: SimStorage) {
+    this.storage = storage ?? new SimStorage();
+    if (storage === undefined) this.storage.makeDirectory(DIRECTORY);
     const warn = (_event: string, fields?: object): void => void this.warnings.push(fields);
     this.keeper = new TendKeeper({
       ...{ pool: this.pool, running: this.running, storage: this.storage, clock: this.clock },
+      storeDirectory: "/store",
       timers: this.timers,
       logger: { ...silentLogger, warn },
       onDone: () => (this.doneCount += 1),
@@ -369,4 +371,37 @@ test("an exporter that comes anew starts nothing beside what hangs of the one be
   assert.ok(after.isBusy, "the task before may write yet");
   await bench.end();
   assert.ok(!after.isBusy);
+});
+
+test("TendKeeper completes what a stream left that was deleted meanwhile, also after a start, and not while it is there", async () => {
+  const bench = new Bench();
+  const { storage } = bench;
+  const directory = "/store/streams/s";
+  for (const made of ["/store", "/store/streams", directory]) storage.makeDirectory(made);
+  const stream = { ...bench.exporter().stream, directory };
+  const { exporterId } = bench.exporter().settings;
+  const note = { directory: "/out", state: ".state" };
+  addPartNote(storage, { streamDirectory: directory, exporterId }, note);
+  bench.keeper.leave(stream);
+  assert.equal(bench.keeper.look([]), EXPORT_TEND_RETRY_MS, "its deletion may fail yet");
+  const early = new Bench(storage);
+  assert.equal(early.keeper.look([]), Infinity, "a start meets the stream");
+  assert.deepEqual(storage.list("/store/left-files"), []);
+  bench.keeper.leave(stream);
+  storage.rename(directory, `${directory}.deleted`);
+  bench.clock.advance(EXPORT_TEND_RETRY_MS);
+  bench.keeper.look([]);
+  await settled();
+  const place = { streamDirectory: "/store/left-files/s", exporterId };
+  assert.deepEqual(bench.task, { kind: "tend", ...place, destination: undefined, isLast: true });
+  assert.deepEqual(readPartNotes(storage, place), [note]);
+  await bench.end({ error: "no such directory" });
+  const next = new Bench(storage);
+  next.keeper.look([]);
+  await settled();
+  assert.deepEqual([next.task.streamDirectory, next.task.exporterId], [place.streamDirectory, exporterId]);
+  removePartNotes(storage, place, [note]);
+  await next.end();
+  assert.equal(next.keeper.look([]), Infinity);
+  assert.deepEqual(storage.list("/store/left-files"), []);
 });
