@@ -64,15 +64,27 @@ function launch(t: CleanUp, { url, hosts }: BrowserOptions, extraFlags: readonly
     url,
   ];
   const stdio = ["ignore", "ignore", "pipe"] as const;
-  const browser = spawn(BROWSER, args, { stdio: [...stdio], env: { ...process.env, HOME: profile } });
+  // In a group of its own, since its other processes outlive the first by a moment and would still write.
+  const env = { ...process.env, HOME: profile };
+  const browser = spawn(BROWSER, args, { stdio: [...stdio], env, detached: true });
   const ended = once(browser, "exit");
   t.after(async () => {
     browser.kill("SIGTERM");
     await ended;
-    // Its other processes end a moment later, and may still write.
-    rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
+    endGroup(browser.pid);
+    rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   });
   return browser;
+}
+
+function endGroup(leader: number | undefined): void {
+  if (leader === undefined) return;
+  try {
+    process.kill(-leader, "SIGKILL");
+  } catch (error) {
+    // All of them have ended.
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
 }
 
 /** What a page's server answers: the text of a page, or nothing where it serves none. */
