@@ -11,16 +11,19 @@ import { FailingDisk, requireFailingDisk } from "../support/test-disk.ts";
 import { isSoak } from "../support/test-length.ts";
 import { FaultRun, plainAndFlushed, withClient } from "./fault-run.ts";
 import { readSome } from "./read-some.ts";
+import { untilBallast } from "./until-ballast.ts";
 
 const options = { timeout: 600_000 };
 const ANSWERS = 20;
+const ANSWER_MS_MAX = 10_000;
 const SIZE_MIB = { ext4: 64, xfs: 320 } as const;
 const READ_ONLY = "rejected: The storage does not take writes";
 
 /** How long the main thread takes to answer something that needs no storage. */
 async function answerMs({ port }: EngineProcess): Promise<number> {
   const askedMs = performance.now();
-  const response = await fetch(`http://127.0.0.1:${port}/healthz`);
+  const signal = AbortSignal.timeout(ANSWER_MS_MAX);
+  const response = await fetch(`http://127.0.0.1:${port}/healthz`, { signal });
   await response.text();
   return performance.now() - askedMs;
 }
@@ -183,13 +186,15 @@ describe("an engine over a device that is slow", options, () => {
     if (!requireFailingDisk(t, "ext4", "have a device that hangs")) return;
     await CleanUps.around(async (cleanUps) => {
       const disk = await FailingDisk.make(cleanUps, { fileSystem: "ext4", sizeMib: SIZE_MIB.ext4 });
+      const home = disk.makeHome();
       const run = new FaultRun(cleanUps, {
         seed: testSeed,
         meetsFaults: true,
-        storeDirectory: disk.makeHome(),
+        storeDirectory: home,
       });
       const engine = await run.startLoaded({ answers: ANSWERS });
       await run.startProducers(engine);
+      await untilBallast(home);
       disk.hang();
       let slowestMs = 0;
       for (let round = 0; round < 20; round++) {
@@ -238,15 +243,17 @@ describe("an engine over a device that is slow", options, () => {
     if (!requireFailingDisk(t, "ext4", "have a device that hangs")) return;
     await CleanUps.around(async (cleanUps) => {
       const disk = await FailingDisk.make(cleanUps, { fileSystem: "ext4", sizeMib: SIZE_MIB.ext4 });
+      const home = disk.makeHome();
       const run = new FaultRun(cleanUps, {
         seed: testSeed,
         streams: [plainAndFlushed[0]!],
         meetsFaults: true,
-        storeDirectory: disk.makeHome(),
+        storeDirectory: home,
       });
       const engine = await run.startLoaded({ answers: ANSWERS });
       const { port } = engine;
       await run.startProducers(engine);
+      await untilBallast(home);
       disk.hang();
       const hungMs = performance.now();
       let degradedMs: number | undefined;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, it } from "node:test";
 import { setTimeout as after } from "node:timers/promises";
@@ -19,6 +19,7 @@ import {
   startKinesis,
 } from "./exported-streams.ts";
 import { FaultRun, plainAndFlushed, withClient } from "./fault-run.ts";
+import { untilBallast } from "./until-ballast.ts";
 
 const options = { timeout: 600_000 };
 const MIB = 1024 * 1024;
@@ -30,12 +31,7 @@ const TICKS_PER_SECOND = 100;
 /** Fills what is left of a disk, as another program would. @returns the file to remove */
 async function fill(disk: TestDisk, { leaveBytes }: { leaveBytes: number }): Promise<string> {
   const file = path.join(disk.directory, "filler");
-  // The engine makes its ballast first, and takes its time.
-  const ballast = path.join(disk.directory, "home", "store", "ballast");
-  for (let tries = 0; !existsSync(ballast); tries++) {
-    assert.ok(tries < 500, "no ballast was made");
-    await after(20);
-  }
+  await untilBallast(path.join(disk.directory, "home"));
   const line = execFileSync("df", ["--output=avail", "-B1", disk.directory], { encoding: "utf8" });
   const freeBytes = Number(line.trim().split("\n").at(-1));
   execFileSync("fallocate", ["-l", String(Math.max(1, freeBytes - leaveBytes)), file]);

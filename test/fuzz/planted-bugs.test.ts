@@ -10,7 +10,7 @@ const timeout = 120_000;
 const PLANTED_SEED = "20261123";
 /** compiled to dist/test/fuzz/ */
 const root = path.join(import.meta.dirname, "..", "..", "..");
-const COPIED = ["src", "test/fuzz", "test/support"];
+const COPIED = ["src", "bench", "test/fuzz", "test/support"];
 
 /** A mistake in a compiled source, which a bounded run must find. */
 interface PlantedBug {
