@@ -226,12 +226,12 @@ export class Ballast {
       this.#abandon();
       return;
     }
-    const { storage, storeDirectory, onMade } = this.#options;
+    const { storage, onMade } = this.#options;
     this.#making = undefined;
     file.close();
     try {
+      // Its name is not synced, which would hold this thread for as long as the device does: a start that misses it makes it again.
       storage.rename(this.#temporary, this.#path);
-      storage.syncDirectory(storeDirectory);
     } catch {
       // The next look finds what there is.
       return;
