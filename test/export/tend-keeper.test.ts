@@ -217,8 +217,9 @@ test("TendKeeper completes what a redrive wrote once that has sent all it was as
   const redrive = bench.exporter({ isRedrive: true });
   await bench.batchEnds(redrive, undefined);
   assert.equal(bench.keeper.look([redrive]), Infinity);
-  redrive.stream.syncedEnd = STREAM_START;
-  bench.keeper.note(redrive, undefined);
+  await bench.batchEnds(redrive, undefined, () => {
+    redrive.stream.syncedEnd = STREAM_START;
+  });
   bench.keeper.look([redrive]);
   await settled();
   assert.equal(bench.task.isLast, true);
