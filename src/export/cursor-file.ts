@@ -20,10 +20,38 @@ export function isSamePlace(one: CursorPlace, other: CursorPlace): boolean {
 
 const DIRECTORY = "exporters";
 const SUFFIX = ".cursor";
-const NAME = /^([0-9a-f]{32}(?:-redrive)?)\.cursor$/;
+const EXPORTER_ID = /^[0-9a-f]{32}(?:-redrive)?$/;
 
-export function cursorPath({ streamDirectory, exporterId }: CursorPlace): string {
-  return path.join(streamDirectory, DIRECTORY, `${exporterId}${SUFFIX}`);
+/** Where the exporters of a stream have their files. */
+export function exportersDirectory(streamDirectory: string): string {
+  return path.join(streamDirectory, DIRECTORY);
+}
+
+/** Where an exporter has a file that is called as its cursor but for the suffix. */
+export function besideCursor({ streamDirectory, exporterId }: CursorPlace, suffix: string): string {
+  return path.join(exportersDirectory(streamDirectory), `${exporterId}${suffix}`);
+}
+
+export function cursorPath(place: CursorPlace): string {
+  return besideCursor(place, SUFFIX);
+}
+
+/** What is in a directory; nothing where it is not there. @throws the system's error */
+export function namesIn(storage: Storage, directory: string): string[] {
+  try {
+    return storage.list(directory).map(({ name }) => name);
+  } catch (error) {
+    if (systemCode(error) === "ENOENT") return [];
+    throw error;
+  }
+}
+
+/** The exporters and redrives of which a stream has a file of that suffix. @throws the system's error */
+export function exporterIdsWith(storage: Storage, streamDirectory: string, suffix: string): string[] {
+  return namesIn(storage, exportersDirectory(streamDirectory))
+    .filter((name) => name.endsWith(suffix))
+    .map((name) => name.slice(0, -suffix.length))
+    .filter((exporterId) => EXPORTER_ID.test(exporterId));
 }
 
 function slotsOf(place: CursorPlace): { path: string; contentBytesMax: number; crcSeed: number } {
@@ -33,15 +61,7 @@ function slotsOf(place: CursorPlace): { path: string; contentBytesMax: number; c
 
 /** The exporters of which a stream has a cursor. @throws the system's error */
 export function storedExporterIds(storage: Storage, streamDirectory: string): string[] {
-  try {
-    return storage.list(path.join(streamDirectory, DIRECTORY)).flatMap(({ name }) => {
-      const exporterId = NAME.exec(name)?.[1];
-      return exporterId === undefined ? [] : [exporterId];
-    });
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return [];
-    throw error;
-  }
+  return exporterIdsWith(storage, streamDirectory, SUFFIX);
 }
 
 /**
@@ -69,7 +89,7 @@ export class CursorFile {
   /** Reads the file if there is one; the first write makes it. Close it when done. @throws the system's error */
   constructor(storage: Storage, place: CursorPlace, syncedSlot?: Slot) {
     this.#storage = storage;
-    this.#directory = path.join(place.streamDirectory, DIRECTORY);
+    this.#directory = exportersDirectory(place.streamDirectory);
     this.#file = new SlotFile(storage, {
       ...slotsOf(place),
       syncedSlot,

@@ -6,7 +6,7 @@ import path from "node:path";
 import { systemCode } from "../core/errors.ts";
 import { makeDirectoryIfMissing } from "../log/durable-file.ts";
 import type { Storage } from "../log/storage.ts";
-import { type CursorPlace, cursorPath } from "./cursor-file.ts";
+import { type CursorPlace, exportersDirectory, namesIn } from "./cursor-file.ts";
 import { addPartNote, notedExporterIds, readPartNotes, removePartNotes } from "./part-notes.ts";
 
 const DIRECTORY = "left-files";
@@ -38,7 +38,7 @@ export class DeletedNotes {
 
   /** What the process before has not completed. @throws the system's error */
   all(): CursorPlace[] {
-    return this.#list(this.#directory).flatMap((name) => {
+    return namesIn(this.#storage, this.#directory).flatMap((name) => {
       const streamDirectory = path.join(this.#directory, name);
       const exporterIds = notedExporterIds(this.#storage, streamDirectory);
       const places = exporterIds.map((exporterId) => ({ streamDirectory, exporterId }));
@@ -70,9 +70,9 @@ export class DeletedNotes {
   clear(streamDirectory: string): void {
     if (!this.#isOwn(streamDirectory)) return;
     try {
-      const inner = path.dirname(cursorPath({ streamDirectory, exporterId: "" }));
-      if (this.#list(inner).length > 0) return;
-      if (this.#list(streamDirectory).length > 0) this.#storage.removeDirectory(inner);
+      const inner = exportersDirectory(streamDirectory);
+      if (namesIn(this.#storage, inner).length > 0) return;
+      if (namesIn(this.#storage, streamDirectory).length > 0) this.#storage.removeDirectory(inner);
       this.#storage.removeDirectory(streamDirectory);
     } catch {
       // They are empty: the next start removes them.
@@ -81,14 +81,5 @@ export class DeletedNotes {
 
   #isOwn(streamDirectory: string): boolean {
     return path.dirname(streamDirectory) === this.#directory;
-  }
-
-  #list(directory: string): string[] {
-    try {
-      return this.#storage.list(directory).map(({ name }) => name);
-    } catch (error) {
-      if (systemCode(error) === "ENOENT") return [];
-      throw error;
-    }
   }
 }

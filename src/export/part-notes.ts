@@ -2,8 +2,6 @@
  * Where files grow that an exporter writes outside of the store: a durable file beside its cursor (log/durable-file.ts), so that
  * they are completed whatever becomes of the exporter, and of this process.
  */
-import path from "node:path";
-import { systemCode } from "../core/errors.ts";
 import { FILE_EXPORT_PLACES_MAX } from "../core/limits.ts";
 import {
   makeDirectoryIfMissing,
@@ -13,7 +11,7 @@ import {
 } from "../log/durable-file.ts";
 import type { Storage } from "../log/storage.ts";
 import { streamSeed } from "../log/stream-seed.ts";
-import { type CursorPlace, cursorPath } from "./cursor-file.ts";
+import { besideCursor, type CursorPlace, exporterIdsWith, exportersDirectory } from "./cursor-file.ts";
 
 /** One file at most grows there, and the file `state` in the same directory says which. */
 export interface PartNote {
@@ -22,21 +20,14 @@ export interface PartNote {
 }
 
 const SUFFIX = ".files";
-const NAME = /^([0-9a-f]{32}(?:-redrive)?)\.files$/;
 
 function notesPath(place: CursorPlace): string {
-  return path.join(path.dirname(cursorPath(place)), `${place.exporterId}${SUFFIX}`);
+  return besideCursor(place, SUFFIX);
 }
 
 /** The exporters of which a stream has notes. @throws the system's error */
 export function notedExporterIds(storage: Storage, streamDirectory: string): string[] {
-  try {
-    const directory = path.dirname(cursorPath({ streamDirectory, exporterId: "" }));
-    return storage.list(directory).flatMap(({ name }) => NAME.exec(name)?.[1] ?? []);
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return [];
-    throw error;
-  }
+  return exporterIdsWith(storage, streamDirectory, SUFFIX);
 }
 
 /**
@@ -54,7 +45,7 @@ export function addPartNote(storage: Storage, place: CursorPlace, { directory, s
   const notes = readPartNotes(storage, place);
   if (notes.some((note) => isSame(note, { directory, state }))) return;
   const kept = notes.slice(Math.max(0, notes.length + 1 - FILE_EXPORT_PLACES_MAX));
-  makeDirectoryIfMissing(storage, path.dirname(notesPath(place)));
+  makeDirectoryIfMissing(storage, exportersDirectory(place.streamDirectory));
   writePartNotes(storage, place, [...kept, { directory, state }]);
 }
 

@@ -1,6 +1,4 @@
 /** What an exporter keeps of an upload that takes several requests: a durable file beside its cursor (log/durable-file.ts). */
-import path from "node:path";
-import { systemCode } from "../core/errors.ts";
 import {
   makeDirectoryIfMissing,
   readDurableFile,
@@ -9,14 +7,12 @@ import {
 } from "../log/durable-file.ts";
 import type { Storage } from "../log/storage.ts";
 import { streamSeed } from "../log/stream-seed.ts";
-import { type CursorPlace, cursorPath } from "./cursor-file.ts";
+import { besideCursor, type CursorPlace, exporterIdsWith, exportersDirectory } from "./cursor-file.ts";
 
 const SUFFIX = ".upload";
-const NAME = /^([0-9a-f]{32}(?:-redrive)?)\.upload$/;
 
 export function uploadPath(place: CursorPlace): string {
-  const cursor = cursorPath(place);
-  return path.join(path.dirname(cursor), `${place.exporterId}${SUFFIX}`);
+  return besideCursor(place, SUFFIX);
 }
 
 /**
@@ -30,9 +26,8 @@ export function readUploadFile(storage: Storage, place: CursorPlace): Buffer | u
 
 /** Durable on return. @throws the system's error; then the old content or the new one is found at the next start */
 export function writeUploadFile(storage: Storage, place: CursorPlace, content: Uint8Array): void {
-  const filePath = uploadPath(place);
-  makeDirectoryIfMissing(storage, path.dirname(filePath));
-  writeDurableFile(storage, filePath, content, streamSeed(place.streamDirectory));
+  makeDirectoryIfMissing(storage, exportersDirectory(place.streamDirectory));
+  writeDurableFile(storage, uploadPath(place), content, streamSeed(place.streamDirectory));
 }
 
 /** @throws the system's error */
@@ -42,11 +37,5 @@ export function removeUploadFile(storage: Storage, place: CursorPlace): void {
 
 /** The exporters and redrives of which a stream keeps an upload. @throws the system's error */
 export function storedUploadIds(storage: Storage, streamDirectory: string): string[] {
-  const directory = path.dirname(uploadPath({ streamDirectory, exporterId: "" }));
-  try {
-    return storage.list(directory).flatMap(({ name }) => NAME.exec(name)?.[1] ?? []);
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return [];
-    throw error;
-  }
+  return exporterIdsWith(storage, streamDirectory, SUFFIX);
 }
