@@ -28,10 +28,8 @@ export function changeStream(
     const change = next(entry);
     checkChange(entry, change.definition);
     checkExporterUris(change.definition, entry.definition);
-    if (change.options.files !== undefined) {
-      const { fileDirectories: allowed } = engine;
-      await checkExporterDirectories(change.options, { before: entry.options, allowed });
-    }
+    const { name: stream } = change.definition;
+    await checkExporterDirectories(engine, { stream, next: change.options, before: entry.options });
     // Asking again for what is there already must not wear out a flash memory.
     if (entry.isDefinitionInDoubt !== true && isSame(entry, change)) return;
     const { slot, workerIndex } = entry;

@@ -16,10 +16,7 @@ export async function createStream(
   { definition, options }: StoredDefinition,
 ): Promise<void> {
   checkExporterUris(definition);
-  if (options.files !== undefined) {
-    const checked = checkExporterDirectories(options, { allowed: engine.fileDirectories });
-    await inTime(engine.timers, `The look at what stream "${definition.name}" exports to`, checked);
-  }
+  await checkExporterDirectories(engine, { stream: definition.name, next: options });
   engine.catalog.assertFree(definition.name);
   const workerIndex = engine.workers.place();
   const place = newStreamDirectory(engine.random, engine.storeDirectory);

@@ -1,19 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { Timers } from "../../src/core/timers.ts";
 import { inTime } from "../../src/engine/answer-deadline.ts";
-
-/** Timers of which the test ends one by hand. */
-class ManualTimers implements Timers {
-  readonly pending = new Set<() => void>();
-  delayMs = 0;
-
-  setTimer(action: () => void, delayMs: number): () => void {
-    this.delayMs = delayMs;
-    this.pending.add(action);
-    return () => void this.pending.delete(action);
-  }
-}
+import { ManualTimers } from "../support/manual-timers.ts";
 
 describe("inTime", () => {
   it("gives what the work comes to, and leaves no timer", async () => {
@@ -29,7 +17,7 @@ describe("inTime", () => {
     const work = new Promise<void>((_, reject) => (fail = reject));
     const answer = inTime(timers, "The work", work);
     assert.ok(timers.delayMs < 60_000);
-    for (const action of timers.pending) action();
+    timers.fire();
     await assert.rejects(answer, {
       code: "UNKNOWN_OUTCOME",
       message: "The work did not end within 50000 ms",
