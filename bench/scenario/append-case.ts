@@ -77,6 +77,11 @@ export interface AppendCaseOptions extends EngineOptions, StreamOptions {
   readonly producerId?: number;
 }
 
+/** Where an engine takes connections, as its ready line says. */
+export function webSocketUrl({ host, port }: { readonly host: string; readonly port: number }): string {
+  return `ws://${host}:${port}${WEBSOCKET_PATH}`;
+}
+
 /** An engine process on any free port that asks for no token, unless `env` says otherwise. */
 export async function startServer(
   storeDirectory: string,
@@ -117,13 +122,20 @@ export class BenchEngine {
   }
 
   get url(): string {
-    return `ws://${this.server.host}:${this.server.port}${WEBSOCKET_PATH}`;
+    return webSocketUrl(this.server);
   }
 
   /** The token is needed where `env` asks for authentication. */
   async connect(token?: string): Promise<FrameSocket> {
     const protocols = token === undefined ? [] : [TOKEN_SUBPROTOCOL_PREFIX + token];
     return FrameSocket.connect(this.url, [SUBPROTOCOL, ...protocols]);
+  }
+
+  /** The page that it has for Prometheus, see {@link metricOf}. */
+  async metrics(): Promise<string> {
+    const answer = await fetch(`http://${this.server.host}:${this.server.port}/metrics`);
+    if (!answer.ok) throw new Error(`the engine answers ${answer.status} to a look at its metrics`);
+    return answer.text();
   }
 
   /** Of its only stream. */

@@ -14,6 +14,7 @@ import {
   STREAM_NAME,
 } from "./append-case.ts";
 import { mergedLatencies } from "./case-record.ts";
+import { metricOf } from "./metrics-page.ts";
 import { connectOfficialClient, type OfficialConnection } from "./official-client.ts";
 import { profileArgs } from "./profile-args.ts";
 import type { CostedSlice, RunningCase, ScenarioCase, Slice } from "./slice.ts";
@@ -125,8 +126,7 @@ async function startCase(
 
 /** A comparison of the same with the same would look like a result. */
 async function checkAddon(engine: BenchEngine, isWanted: boolean): Promise<void> {
-  const metrics = await (await fetch(`http://${engine.server.host}:${engine.server.port}/metrics`)).text();
-  const isUsed = /^millrace_native_bindings 1$/m.test(metrics);
+  const isUsed = metricOf(await engine.metrics(), "millrace_native_bindings") === 1;
   if (isUsed === isWanted) return;
   throw new Error(
     isWanted ? "the native addon is not built: npm run build, with a C compiler" : "it is in use",

@@ -8,6 +8,7 @@ import {
   engineScript,
   openStream,
   startServer,
+  webSocketUrl,
 } from "./append-case.ts";
 import { AppendPipeline } from "./append-pipeline.ts";
 import { FrameArena } from "./frame-arena.ts";
@@ -38,7 +39,7 @@ export async function fillStore(
 ): Promise<Stored> {
   const server = await startServer(storeDirectory, { engineScript, nodeArgs: [] });
   try {
-    const socket = await FrameSocket.connect(`ws://${server.host}:${server.port}/v1/ws`, [SUBPROTOCOL]);
+    const socket = await FrameSocket.connect(webSocketUrl(server), [SUBPROTOCOL]);
     await createStream(socket, { persistence: Persistence.File, flushOnWrite: false });
     const stored = await fillStream(socket, options);
     await socket.close();

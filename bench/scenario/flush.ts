@@ -13,6 +13,8 @@ import {
 } from "./append-case.ts";
 import { caseRecord } from "./case-record.ts";
 import { measureDiskSyncs } from "./disk-sync.ts";
+import { metricOf } from "./metrics-page.ts";
+import { profileArgs } from "./profile-args.ts";
 import { SharedLoad } from "./shared-load.ts";
 import type { CostedSlice, RunningCase } from "./slice.ts";
 import { measureInTurns } from "./turns.ts";
@@ -65,7 +67,7 @@ export const flushBench: Bench = {
 
 async function* runFlush(options: BenchOptions): AsyncGenerator<BenchRecord> {
   const { caseFilter, seconds, storeRoot, profileDirectory } = options;
-  const nodeArgs = profileDirectory === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDirectory}`];
+  const nodeArgs = profileArgs(profileDirectory);
   const engine: EngineOptions = { engineScript, storeRoot, nodeArgs };
   const dataSet = options.createDataSet(MESSAGE_COUNT);
   const wanted = cases.filter(({ name }) => name.includes(caseFilter));
@@ -152,9 +154,6 @@ async function startCase(
 }
 
 /** Of its only stream, as `/metrics` tells it. */
-async function syncCount({ server: { host, port } }: BenchEngine): Promise<number> {
-  const metrics = await (await fetch(`http://${host}:${port}/metrics`)).text();
-  const found = /^millrace_stream_syncs_total\{.*\} (\d+)$/m.exec(metrics)?.[1];
-  if (found === undefined) throw new Error("the engine does not tell how often it synced");
-  return Number(found);
+async function syncCount(engine: BenchEngine): Promise<number> {
+  return metricOf(await engine.metrics(), "millrace_stream_syncs_total");
 }

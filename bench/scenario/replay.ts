@@ -3,7 +3,14 @@ import { SUBPROTOCOL } from "../../src/client/subprotocol.ts";
 import { makeBenchDirectory, removeBenchDirectory } from "../clean-up.ts";
 import type { Bench, BenchOptions, BenchRecord } from "../bench.ts";
 import { LatencyHistogram } from "../latency-histogram.ts";
-import { engineScript, measureCosts, openStream, startServer, STREAM_NAME } from "./append-case.ts";
+import {
+  engineScript,
+  measureCosts,
+  openStream,
+  startServer,
+  STREAM_NAME,
+  webSocketUrl,
+} from "./append-case.ts";
 import { caseRecord, emptyCaseValues } from "./case-record.ts";
 import { fillStore, messageAt, type Stored } from "./filled-store.ts";
 import { FrameSocket } from "./frame-socket.ts";
@@ -136,13 +143,13 @@ function checkCounts({ messageCount, payloadBytes }: Slice, stored: Stored, read
 
 async function startReaders(
   count: number,
-  { host, port }: ServerProcess,
+  server: ServerProcess,
   { messageCount, turn }: Stored,
 ): ReturnType<ReplayCase["start"]> {
   const readers: ReplayReader[] = [];
   const sockets: FrameSocket[] = [];
   for (let index = 0; index < count; index++) {
-    const socket = await FrameSocket.connect(`ws://${host}:${port}/v1/ws`, [SUBPROTOCOL]);
+    const socket = await FrameSocket.connect(webSocketUrl(server), [SUBPROTOCOL]);
     const { handle } = await openStream(socket);
     sockets.push(socket);
     readers.push(new ReplayReader({ socket, handle, messageAt: (sequence) => messageAt(turn, sequence) }));

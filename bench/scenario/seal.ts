@@ -24,6 +24,7 @@ import {
 import { AppendPipeline } from "./append-pipeline.ts";
 import { FrameArena } from "./frame-arena.ts";
 import type { FrameSocket } from "./frame-socket.ts";
+import { metricOf } from "./metrics-page.ts";
 import { profileArgs } from "./profile-args.ts";
 
 const KIB = 1024;
@@ -148,7 +149,7 @@ async function openPipeline(
 async function untilSettled(engine: BenchEngine): Promise<{ writtenBytes: number; rewrittenBytes: number }> {
   const deadlineMs = performance.now() + SETTLE_DEADLINE_MS;
   for (let before = NaN; ;) {
-    const metrics = await (await fetch(`http://${engine.server.host}:${engine.server.port}/metrics`)).text();
+    const metrics = await engine.metrics();
     const rewrittenBytes = metricOf(metrics, "millrace_stream_rewritten_bytes_total");
     if (rewrittenBytes === before) {
       return { writtenBytes: metricOf(metrics, "millrace_stream_written_bytes_total"), rewrittenBytes };
@@ -157,12 +158,6 @@ async function untilSettled(engine: BenchEngine): Promise<{ writtenBytes: number
     before = rewrittenBytes;
     await sleep(SETTLED_MS);
   }
-}
-
-function metricOf(metrics: string, name: string): number {
-  const line = metrics.split("\n").find((text) => text.startsWith(`${name}{`));
-  if (line === undefined) throw new Error(`no metric ${name}`);
-  return Number(line.slice(line.lastIndexOf(" ") + 1));
 }
 
 function segmentFiles(directory: string): string[] {
