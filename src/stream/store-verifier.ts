@@ -52,7 +52,8 @@ const STORE_SOCKETS = /^(lock-\d+|claim-[0-9a-f]+)\.sock$/;
 const STORE_DIRECTORIES = /^(streams|quarantine|tokens|left-files)$/;
 const QUARANTINE = "quarantine";
 /** What a process that was killed may have left. */
-const STORE_LEFTOVERS = /^((format|epoch|ballast)\.tmp|\.new-[0-9a-f]+|doctor-[0-9a-f]+\.tmp)$/;
+const STORE_LEFTOVERS =
+  /^((format|epoch|ballast)\.tmp|\.new-[0-9a-f]+|doctor-[0-9a-f]+\.tmp|tune-\d+-[0-9a-f]+\.tmp)$/;
 const TOKEN_LEFTOVER = /^\.new-[0-9a-f]+$/;
 const STREAM_ID = /^[0-9a-f]{32}$/;
 

@@ -188,6 +188,8 @@ describe("verifyStore", () => {
     mkdirSync(path.join(storeDirectory, "streams", `${"0".repeat(32)}.deleted`), { mode: 0o700 });
     mkdirSync(path.join(storeDirectory, "streams", "1".repeat(32)), { mode: 0o700 });
     mkdirSync(path.join(storeDirectory, "streams", "lost+found"), { mode: 0o700 });
+    for (const probe of ["doctor", "tune-4711"])
+      mkdirSync(path.join(storeDirectory, `${probe}-0123456789abcdef.tmp`), { mode: 0o700 });
     assert.deepEqual(
       briefly(verify(storeDirectory).findings),
       [
@@ -195,7 +197,9 @@ describe("verifyStore", () => {
         "foreign streams/lost+found",
         `foreign ${place}/core`,
         `note ${place}/00000000000000000000-0001.lz4.damaged`,
+        "torn doctor-0123456789abcdef.tmp",
         "torn format.tmp",
+        "torn tune-4711-0123456789abcdef.tmp",
         `torn ${place}/definition.tmp`,
         `torn streams/${"0".repeat(32)}.deleted`,
         `torn streams/${"1".repeat(32)}`,
