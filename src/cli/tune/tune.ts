@@ -95,7 +95,7 @@ async function tune(context: CommandContext, flags: TuneFlags): Promise<void> {
     throw new UsageError(`--write: ${flags.write} is there already, and is not written over`);
   if (flags.write !== undefined) checkTarget(flags.write);
   const { storeDirectory } = await loadStoreSettings(context.machine, flags);
-  process.umask(0o077);
+  const umask = process.umask(0o077);
   const controller = new AbortController();
   const interruption = watchInterruption(controller);
   const progress = new ProgressBar(context.stderr, systemClock);
@@ -108,6 +108,8 @@ async function tune(context: CommandContext, flags: TuneFlags): Promise<void> {
       flags.json === true ? JSON.stringify(reportToJson(report)) : formatReport(report),
     );
     if (flags.write === undefined) return;
+    // Nothing of the store is written any more: the file is as open as its user's others.
+    process.umask(umask);
     // Last, so that what was measured is told whatever becomes of the file.
     writeSettings(flags.write, reportToToml(report));
     await writeLine(context.stderr, `millrace: wrote ${flags.write}`);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import path from "node:path";
 import { describe, it } from "node:test";
@@ -41,6 +41,9 @@ describe("millrace tune", () => {
     "measures engines of its own, is sure of nothing after one round, and writes a settings file",
     { timeout },
     async (t) => {
+      // The settings are for another user's engine to read, the store's are not.
+      const umask = process.umask(0o022);
+      t.after(() => process.umask(umask));
       const directory = temporaryDirectory(t);
       const store = path.join(directory, "store");
       mkdirSync(store, { mode: 0o700 });
@@ -83,6 +86,7 @@ describe("millrace tune", () => {
       assert.deepEqual(readdirSync(store), [other]);
 
       const text = readFileSync(written, "utf8");
+      assert.equal(statSync(written).mode & 0o777, 0o644);
       assert.match(text, /^# Measured by millrace tune on \d+ cores/);
       const machine = { env: {}, homeDirectory: "/home/edge", cores: 4, memoryBytes: 2 ** 33 };
       const { sources } = loadSettings({ ...machine, file: await readSettingsFile(written) });
