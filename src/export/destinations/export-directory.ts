@@ -25,22 +25,22 @@ export class ExportDirectory {
   static async open(directory: string, allowed: readonly string[]): Promise<ExportDirectory> {
     const flags = constants.O_RDONLY | constants.O_DIRECTORY;
     const handle = await open(directory, flags);
-    try {
+    return keptOpen(handle, async () => {
       const real = await readlink(descriptorPath(handle));
       if (!(await isAllowed(real, allowed))) throw notAllowed(directory, allowed);
       return new ExportDirectory(handle);
-    } catch (error) {
-      await handle.close();
-      throw error;
-    }
+    });
   }
 
   /** A new file. @throws the system's error, EEXIST if there is something of that name */
   async create(name: string): Promise<FileHandle> {
     const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
     const file = await open(this.#pathOf(name), flags, FILE_MODE);
-    // Against the umask, which is that of the store.
-    return keptOpen(file, () => file.chmod(FILE_MODE));
+    return keptOpen(file, async () => {
+      // Against the umask, which is that of the store.
+      await file.chmod(FILE_MODE);
+      return file;
+    });
   }
 
   /** A regular file of one name; undefined if it is not there. @throws the system's error, or one for what is no such file */
@@ -57,6 +57,7 @@ export class ExportDirectory {
     return keptOpen(file, async () => {
       const status = await file.stat();
       if (!status.isFile() || status.nlink !== 1) throw notOurs(name);
+      return file;
     });
   }
 
@@ -125,11 +126,10 @@ export class ExportDirectory {
   }
 }
 
-/** The file, which is closed if `act` fails. @throws what `act` throws */
-export async function keptOpen(file: FileHandle, act: () => Promise<void>): Promise<FileHandle> {
+/** Closes the file if `act` fails. @returns what `act` does @throws what `act` throws */
+export async function keptOpen<Result>(file: FileHandle, act: () => Promise<Result>): Promise<Result> {
   try {
-    await act();
-    return file;
+    return await act();
   } catch (error) {
     await file.close();
     throw error;

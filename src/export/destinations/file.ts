@@ -215,10 +215,7 @@ export class FileDestination implements Destination {
     if (known === undefined) return this.#begin(place, batch[0]!.sequence);
     const file = known.finalName === undefined ? await directory.openFile(known.partName) : undefined;
     if (file !== undefined) {
-      let state: PartState | undefined;
-      await keptOpen(file, async () => {
-        state = await this.#makeRoom(file, { known, place, batch });
-      });
+      const state = await keptOpen(file, () => this.#makeRoom(file, { known, place, batch }));
       if (state !== undefined) return { file, state };
       await file.close();
     }
@@ -253,7 +250,8 @@ export class FileDestination implements Destination {
       const state = { partName, begunMs: wallMs(this.#clock), at: start, before: start };
       await states.write(state);
       const file = await directory.create(partName);
-      return { file: await keptOpen(file, () => directory.sync()), state };
+      await keptOpen(file, () => directory.sync());
+      return { file, state };
     }
     throw allNamesTaken(names.partOf(first, 0));
   }

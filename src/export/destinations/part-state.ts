@@ -1,7 +1,7 @@
 import type { FileHandle } from "node:fs/promises";
 import { crc32 } from "node:zlib";
 import { PART_STATE_BYTES } from "../../core/limits.ts";
-import type { ExportDirectory } from "./export-directory.ts";
+import { type ExportDirectory, keptOpen } from "./export-directory.ts";
 
 /** How far a file has come. */
 export interface PartPlace {
@@ -57,13 +57,8 @@ export class PartStateFile {
     return file && PartStateFile.#read(file);
   }
 
-  static async #read(file: FileHandle): Promise<PartStateFile> {
-    try {
-      return new PartStateFile(file, await readNewest(file));
-    } catch (error) {
-      await file.close();
-      throw error;
-    }
+  static #read(file: FileHandle): Promise<PartStateFile> {
+    return keptOpen(file, async () => new PartStateFile(file, await readNewest(file)));
   }
 
   get state(): PartState | undefined {
