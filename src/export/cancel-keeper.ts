@@ -36,15 +36,13 @@ export class CancelKeeper {
   }
 
   /**
-   * Of exporters that were removed. `released` settles when nothing is in flight for them. Resolves when there was a try each,
-   * with those that need another one; never with any where this was the last.
+   * Of exporters that were removed, when nothing is in flight for them. Resolves when there was a try each, with those that need
+   * another one; never with any where this was the last, unless its thread died.
    */
-  async removed(
+  removed(
     exporters: readonly Exporter[],
-    released: Promise<void>,
     { isLastTry }: { readonly isLastTry: boolean },
   ): Promise<readonly CursorPlace[]> {
-    await released;
     const tasks = exporters.filter(mayBeUnderWay).map((one) => taskOf(one, { reason: REMOVED, isLastTry }));
     return this.#tryAll(tasks);
   }

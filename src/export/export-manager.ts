@@ -48,7 +48,7 @@ export class ExportManager {
   readonly #exporters = new Map<string, Exporter>();
   readonly #turns: ExportTurns;
   readonly #stuck: StuckWatch;
-  readonly #batches = new RunningWork();
+  readonly #running = new RunningWork();
   readonly #keeper: CursorKeeper;
   readonly #notices: NoticeKeeper;
   readonly #aside: SetAsideKeeper;
@@ -74,7 +74,7 @@ export class ExportManager {
     this.#aside = new SetAsideKeeper({ keep: options.keepAside, clock });
     this.#notices = new NoticeKeeper({ append: appendNotice, timers: this.#timers, logger });
     const work = { pool: this.#pool, logger, onDone: () => this.#queueWake() };
-    this.#tends = new TendKeeper({ ...options, ...work, timers: this.#timers, running: this.#batches });
+    this.#tends = new TendKeeper({ ...options, ...work, timers: this.#timers, running: this.#running });
     this.#cancels = new CancelKeeper({
       ...{ ...work, notices: this.#notices, timers: this.#timers },
       isTaken: (place) => [...this.#exporters.values()].some((one) => isSamePlace(one.place, place)),
@@ -82,9 +82,8 @@ export class ExportManager {
     });
     const onSynced = ({ stream }: Exporter): void => options.onStatusChange?.(stream.streamId);
     this.#keeper = new CursorKeeper({ ...work, storage, clock, onSynced });
-    this.#leftovers = new ExporterLeftovers({
-      ...{ keeper: this.#keeper, cancels: this.#cancels, tends: this.#tends, batches: this.#batches },
-    });
+    const keepers = { keeper: this.#keeper, cancels: this.#cancels, tends: this.#tends };
+    this.#leftovers = new ExporterLeftovers({ ...keepers, running: this.#running });
     this.redrives = new Redrives({
       sourceOf: (streamId) => this.#sources.get(streamId),
       readCursor: (place) => this.#keeper.read(place),
@@ -221,7 +220,7 @@ export class ExportManager {
     this.#isClosing = true;
     this.#cancelTimer?.();
     const drained = (async () => {
-      await this.#batches.all();
+      await this.#running.all();
       await this.#keeper.settled();
       await this.#keeper.syncAll([...this.#exporters.values()]);
     })();
@@ -341,7 +340,7 @@ export class ExportManager {
       this.#batchesInFlight -= 1;
       this.#queueWake();
     });
-    this.#batches.add(exporter.stream.streamId, ended);
+    this.#running.add(exporter.stream.streamId, ended);
   }
 
   async #runBatch(exporter: Exporter, task: BatchTask): Promise<void> {

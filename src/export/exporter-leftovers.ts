@@ -12,7 +12,7 @@ interface ExporterLeftoversOptions {
   readonly keeper: CursorKeeper;
   readonly cancels: CancelKeeper;
   readonly tends: TendKeeper;
-  readonly batches: RunningWork;
+  readonly running: RunningWork;
 }
 
 /** What is left of exporters that are no more: tasks that are out, uploads under way, files that grow, positions. */
@@ -49,14 +49,14 @@ export class ExporterLeftovers {
 
   #clearRedrives(companion: SourceState, source: SourceState): void {
     if (companion.companionOf !== source.stream.name) return;
-    const { keeper, cancels, batches } = this.#options;
+    const { keeper, cancels, running } = this.#options;
     const { streamId, directory } = companion.stream;
     const kept = source.exporters.map(({ settings }) => redriveIdOf(settings.exporterId));
     const orphans = keeper.orphanedRedrives(kept, directory);
     if (orphans.length === 0) return;
     // Where it was running a moment ago, it is ended on its own.
     const { name } = source.stream;
-    void batches.ofStream(streamId).then(() => cancels.orphaned({ streamId, name }, orphans));
+    void running.ofStream(streamId).then(() => cancels.orphaned({ streamId, name }, orphans));
   }
 
   /** Of exporters that a change has taken from their stream. */
@@ -90,9 +90,11 @@ export class ExporterLeftovers {
     streamId: string,
     how: { readonly isLastTry: boolean },
   ): Promise<readonly CursorPlace[]> {
-    const { cancels, tends, batches } = this.#options;
-    const left = await cancels.removed(removed, batches.ofStream(streamId), how);
-    await tends.removed(removed, Promise.resolve());
+    const { cancels, tends, running } = this.#options;
+
+    await running.ofStream(streamId);
+    const left = await cancels.removed(removed, how);
+    await tends.removed(removed);
     return left;
   }
 }

@@ -1,5 +1,6 @@
 import type { ExportStatus } from "../core/stream-definition.ts";
 import type { ArrivalMarks } from "./arrival-marks.ts";
+import { passedBy } from "./cursor-file-knowledge.ts";
 import type { CursorRecord } from "./cursor-layout.ts";
 import type { ExporterSettings } from "./exporter-settings.ts";
 import { Hold, type Held } from "./scheduler.ts";
@@ -104,13 +105,14 @@ const activityOfHold: Readonly<Record<Hold, ExporterActivity>> = {
 /** As describe shows it (PROTOCOL 3.6). */
 export function statusOf(
   { identifier, startSequence: start }: Pick<ExporterSettings, "identifier" | "startSequence">,
-  { position, startSequence, accounts: { exported, setAside } }: CursorRecord,
+  cursor: CursorRecord,
   {
     isMoveDue,
     ...last
   }: { readonly isMoveDue: boolean } & Pick<ExportStatus, "lastExportTime" | "errorMessage">,
 ): ExportStatus {
-  const nextSequence = isMoveDue ? start : Math.max(position, startSequence);
+  const { exported, setAside } = cursor.accounts;
+  const nextSequence = isMoveDue ? start : passedBy(cursor);
   return {
     exportConfigIdentifier: identifier,
     lastExportedSequenceNumber: nextSequence - 1,

@@ -86,7 +86,7 @@ export class ExporterTraffic {
     this.#charged?.take(expectedBytes, nowMs);
   }
 
-  /** Takes in what a task took in the end; of one that was lost with its thread nothing else is known. */
+  /** Takes in what a task took in the end; for one that was lost with its thread, what was expected of it stays taken. */
   end(expectedBytes: number, result: BatchResult, nowMs: number): void {
     const { requests: { bodyBytes, payloadBytes, countedBytes } = noRequests, outcome } = result;
     this.#charged?.take(bodyBytes - expectedBytes, nowMs);

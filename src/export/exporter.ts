@@ -168,9 +168,8 @@ export class Exporter {
   /** Messages that are stored, may be sent and were not settled. */
   get pendingMessages(): number {
     const { oldest, syncedEnd } = this.stream;
-    const { position, startSequence } = this.#cursor;
     if (this.#batch === undefined) {
-      return Math.max(0, syncedEnd.sequence - Math.max(position, startSequence, oldest.sequence));
+      return Math.max(0, syncedEnd.sequence - Math.max(passedBy(this.#cursor), oldest.sequence));
     }
     return pendingWith(this.#batch, this.stream);
   }

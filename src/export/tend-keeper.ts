@@ -85,9 +85,8 @@ export class TendKeeper {
     await Promise.all(left.map((exporterId) => this.#end({ streamDirectory, exporterId }, stream)));
   }
 
-  /** Of exporters that were removed. `released` settles when nothing is in flight for them. Resolves when there was a try each. */
-  async removed(exporters: readonly Exporter[], released: Promise<void>): Promise<void> {
-    await released;
+  /** Of exporters that were removed, when nothing is in flight for them. Resolves when there was a try each. */
+  async removed(exporters: readonly Exporter[]): Promise<void> {
     const local = exporters.filter(writesFiles);
     await Promise.all(local.map(({ place, stream }) => this.#end(place, stream)));
   }
@@ -144,7 +143,7 @@ export class TendKeeper {
       const found = places();
       for (const place of found) {
         const streamId = path.basename(place.streamDirectory);
-        this.#leave({
+        this.#tryLater({
           place,
           stream: stream ?? { streamId, name: streamId },
           dueMs: this.#nowMs(),
@@ -153,7 +152,7 @@ export class TendKeeper {
       }
       if (found.length > 0) this.#options.onDone();
     } catch (error) {
-      this.#warn(stream?.name, undefined, textOf(error));
+      this.#warn(textOf(error), stream === undefined ? {} : { stream: stream.name });
     }
   }
 
@@ -183,7 +182,8 @@ export class TendKeeper {
     const task = { kind: "tend", ...place, destination: settings.destination, isLast } as const;
     const answered = this.#queue(task);
     const ended = answered.then(({ error, dueInMs }) => {
-      if (error !== "" && error !== tending.error) this.#warn(stream.name, settings.identifier, error);
+      if (error !== "" && error !== tending.error)
+        this.#warn(error, { stream: stream.name, exporter: settings.identifier });
       tending.error = error;
       const inMs = error === "" ? (dueInMs ?? Infinity) : EXPORT_TEND_RETRY_MS;
       tending.dueMs = this.#nowMs() + inMs;
@@ -221,18 +221,18 @@ export class TendKeeper {
         this.#deleted.clear(place.streamDirectory);
         return;
       }
-      if (error !== errorBefore) this.#warn(stream.name, undefined, error);
-      this.#leave({ place, stream, dueMs: this.#nowMs() + EXPORT_TEND_RETRY_MS, error });
+      if (error !== errorBefore) this.#warn(error, { stream: stream.name });
+      this.#tryLater({ place, stream, dueMs: this.#nowMs() + EXPORT_TEND_RETRY_MS, error });
       this.#options.onDone();
     });
     this.#options.running.add(stream.streamId, tried);
     return tried;
   }
 
-  #leave(end: End): void {
+  #tryLater(end: End): void {
     const key = cursorPath(end.place);
     if (this.#left.has(key) || this.#left.size < EXPORT_ENDS_LEFT_MAX) this.#left.set(key, end);
-    else this.#warn(end.stream.name, undefined, "too many wait already, the next start tries it again");
+    else this.#warn("too many wait already, the next start tries it again", { stream: end.stream.name });
   }
 
   #queue(task: TendTask): Promise<Answer> {
@@ -275,7 +275,7 @@ export class TendKeeper {
     try {
       return readPartNotes(this.#options.storage, place).length > 0;
     } catch (error) {
-      this.#warn(stream.name, settings.identifier, textOf(error));
+      this.#warn(textOf(error), { stream: stream.name, exporter: settings.identifier });
       return true;
     }
   }
@@ -284,18 +284,14 @@ export class TendKeeper {
     try {
       return notedExporterIds(this.#options.storage, streamDirectory);
     } catch (error) {
-      this.#warn(streamName, undefined, textOf(error));
+      this.#warn(textOf(error), { stream: streamName });
       return [];
     }
   }
 
-  #warn(stream: string | undefined, exporter: string | undefined, error: string): void {
+  #warn(error: string, about: { readonly stream?: string; readonly exporter?: string }): void {
     const reason = `a file that grows cannot be completed: ${error}`;
-    this.#options.logger.warn(EventName.ExportFailed, {
-      ...(stream && { stream }),
-      ...(exporter && { exporter }),
-      reason,
-    });
+    this.#options.logger.warn(EventName.ExportFailed, { ...about, reason });
   }
 
   #nowMs(): number {

@@ -114,6 +114,21 @@ test("a start that moves back while a batch is out is where the next batch begin
   assert.deepEqual([start, cursor.position], [undefined, 3]);
 });
 
+test("what a removed exporter has under way is ended when its batch is over, and its removal waits for both", async () => {
+  const bench = new HeldExports();
+  await bench.add("s", { exports: { s3TaskExecutor: [{ identifier: "a" }] } }, 1);
+  const kinds = (): string[] => bench.tasks.held.map(({ task }) => task.kind);
+  let isRemoved = false;
+  const removed = bench.manager.removeStream("s").then(() => (isRemoved = true));
+  await settled();
+  assert.deepEqual(kinds(), ["batch"]);
+  await bench.end("a", (task) => endOf(task, { outcome: { kind: "progress", sentBytes: 5 } }));
+  assert.deepEqual([kinds(), isRemoved], [["cancel"], false]);
+  bench.tasks.only().end({ kind: "canceled", notices: [], isEnded: true });
+  await removed;
+  assert.deepEqual(kinds(), []);
+});
+
 test("a request that was called back says nothing of its endpoint", async () => {
   const bench = new HeldExports();
   const uploads = { exports: { s3TaskExecutor: [{ identifier: "k" }] } };

@@ -174,7 +174,7 @@ test("TendKeeper ends what an exporter left that is gone, when its batch is over
   const before = bench.exporter();
   let release: () => void = () => undefined;
   const released = new Promise<void>((resolve) => (release = resolve));
-  const removal = bench.keeper.removed([before], released);
+  const removal = released.then(() => bench.keeper.removed([before]));
   await settled();
   assert.deepEqual(bench.pool.held, []);
   release();
@@ -231,7 +231,7 @@ test("TendKeeper lets nobody wait for a directory that hangs, and has nothing el
   bench.note(hanging);
   bench.keeper.look([hanging]);
   await settled();
-  const removal = bench.keeper.removed([bench.exporter({ exporterId: "ef".repeat(16) })], Promise.resolve());
+  const removal = bench.keeper.removed([bench.exporter({ exporterId: "ef".repeat(16) })]);
   await settled();
   bench.timers.fire();
   await removal;
@@ -284,7 +284,7 @@ test("TendKeeper tries a former directory again in time though batches go to ano
 
 test("TendKeeper tries again what an exporter left that is gone, until it is done, and tells it once", async () => {
   const bench = new Bench();
-  const removal = bench.keeper.removed([bench.exporter()], Promise.resolve());
+  const removal = bench.keeper.removed([bench.exporter()]);
   for (let count = 0; count < 3; count += 1) {
     await settled();
     assert.deepEqual([bench.task.isLast, bench.task.destination], [true, undefined]);
@@ -305,7 +305,7 @@ test("TendKeeper tries again what an exporter left that is gone, until it is don
 
 test("TendKeeper leaves to an exporter that comes anew what could not be ended of the one before", async () => {
   const bench = new Bench();
-  const removal = bench.keeper.removed([bench.exporter()], Promise.resolve());
+  const removal = bench.keeper.removed([bench.exporter()]);
   await settled();
   bench.note(bench.exporter());
   await bench.end({ error: "no such directory" });
@@ -327,7 +327,7 @@ test("TendKeeper ends what exporters left as soon as another's directory does no
   await settled();
   bench.timers.fire();
   await settled();
-  await bench.keeper.removed([bench.exporter({ exporterId: "ef".repeat(16) })], Promise.resolve());
+  await bench.keeper.removed([bench.exporter({ exporterId: "ef".repeat(16) })]);
   bench.clock.advance(EXPORT_TEND_RETRY_MS);
   assert.equal(bench.keeper.look([hanging]), Infinity, "nothing to do while it hangs");
   const doneCount = bench.doneCount;
@@ -349,7 +349,7 @@ test("an exporter that comes anew starts nothing beside what hangs of the one be
   const before = bench.exporter();
   let release: () => void = () => undefined;
   const released = new Promise<void>((resolve) => (release = resolve));
-  const removal = bench.keeper.removed([before], released);
+  const removal = released.then(() => bench.keeper.removed([before]));
   cursors.forget(
     [before.place],
     removal.then(() => []),
