@@ -11,11 +11,12 @@ import { loadDestination } from "./destinations/load-destination.ts";
 import type { ExportResult, ExportTask } from "./export-channel.ts";
 import { ExportRunner } from "./export-runner.ts";
 import { LogReaderCache } from "./log-reader-cache.ts";
-import type { ExportWorkerSettings } from "./worker-settings.ts";
+import { type ExportWorkerSettings, nextThreadName } from "./worker-settings.ts";
 
 assert(parentPort !== null, "export-worker runs as a worker thread");
-const { storeDirectory, destinations: environment, place, startCount } = workerData as ExportWorkerSettings;
-const name = `mr-export-${Atomics.add(new Int32Array(startCount), 0, 1)}`;
+const settings = workerData as ExportWorkerSettings;
+const { storeDirectory, destinations: environment, place } = settings;
+const name = nextThreadName(settings);
 for (const refusal of placeThread({ name, ...place })) parentPort.postMessage(refusal);
 const readers = new LogReaderCache(fileStorage);
 const storage = withBallast(fileStorage, storeDirectory);

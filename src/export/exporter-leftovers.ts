@@ -91,7 +91,6 @@ export class ExporterLeftovers {
     how: { readonly isLastTry: boolean },
   ): Promise<readonly CursorPlace[]> {
     const { cancels, tends, running } = this.#options;
-
     await running.ofStream(streamId);
     const left = await cancels.removed(removed, how);
     await tends.removed(removed);

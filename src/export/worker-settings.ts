@@ -9,6 +9,13 @@ export interface ExportWorkerSettings {
   readonly startCount: SharedArrayBuffer;
 }
 
+const THREAD_NUMBERS = 100_000;
+
+/** Counts a thread and names it. Of 15 bytes at most, as the kernel keeps it: then numbers begin anew. */
+export function nextThreadName({ startCount }: Pick<ExportWorkerSettings, "startCount">): string {
+  return `mr-export-${Atomics.add(new Uint32Array(startCount), 0, 1) % THREAD_NUMBERS}`;
+}
+
 /** What destinations need of this machine's settings. */
 export interface DestinationEnvironment {
   /** STREAM_MANAGER_EXPORTER_KINESIS_INTER_CALL_DELAY_MS */
