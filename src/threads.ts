@@ -2,7 +2,6 @@ import { randomFill } from "node:crypto";
 import { promisify } from "node:util";
 import type { Settings } from "./config/schema.ts";
 import { assertCpusExist, parseThreadCpus, type ThreadCpus, type ThreadRole } from "./core/thread-cpus.ts";
-import type { ExportThreadsOptions } from "./export/export-pool.ts";
 import { loadNativeBindings, type NativeBindings } from "./native/native-bindings.ts";
 import {
   PIN_NEEDS_ADDON,
@@ -10,16 +9,16 @@ import {
   placeThread,
   startingCpus,
   type ThreadPlace,
+  type ThreadsOptions,
 } from "./native/thread-placement.ts";
 import { EventName } from "./observe/events.ts";
 import type { Logger } from "./observe/logger.ts";
-import type { StreamThreadsOptions } from "./stream/stream-thread.ts";
 
 /** What the kernel is asked for about the threads of this engine. */
 export interface Threads {
   readonly bindings: NativeBindings | undefined;
-  readonly stream: StreamThreadsOptions;
-  readonly export: ExportThreadsOptions;
+  readonly stream: ThreadsOptions;
+  readonly export: ThreadsOptions;
 }
 
 /**

@@ -3,9 +3,10 @@ import type { ExportMapRule } from "../core/export-map.ts";
 import type { Random } from "../core/random.ts";
 import type { Timers } from "../core/timers.ts";
 import type { Storage } from "../log/storage.ts";
+import type { ThreadsOptions } from "../native/thread-placement.ts";
 import type { Logger } from "../observe/logger.ts";
 import type { StreamNotice } from "./destinations/destination.ts";
-import type { ExportThreadsOptions, TaskPool } from "./export-pool.ts";
+import type { TaskPool } from "./export-pool.ts";
 import type { KeepAside } from "./set-aside-keeper.ts";
 import type { DestinationEnvironment } from "./worker-settings.ts";
 
@@ -21,7 +22,7 @@ export interface ExportManagerOptions {
   /** Threads that they share: an upload mostly waits. */
   readonly threadsMax?: number;
   /** Where they run; anywhere by default. */
-  readonly threads?: ExportThreadsOptions;
+  readonly threads?: ThreadsOptions;
   readonly logger: Logger;
   /** What destinations take from this machine's settings. */
   readonly destinations?: DestinationEnvironment;

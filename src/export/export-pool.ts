@@ -1,7 +1,7 @@
 import type { Piscina } from "piscina";
 import { assert } from "../core/assert.ts";
 import { EXPORT_THREAD_IDLE_MS_MAX } from "../core/limits.ts";
-import type { PlaceRefusal, ThreadPlace } from "../native/thread-placement.ts";
+import { anywhere, type PlaceRefusal, type ThreadsOptions } from "../native/thread-placement.ts";
 import type { ExportResult, ExportTask } from "./export-channel.ts";
 import {
   type DestinationEnvironment,
@@ -15,25 +15,9 @@ export interface TaskPool {
   close(): Promise<void>;
 }
 
-/** Where the threads run, all of them alike. */
-export interface ExportThreadsOptions {
-  readonly cpus: ThreadPlace["cpus"];
-  readonly useNative: boolean;
-  /** Of its old objects; V8 decides if undefined. */
-  readonly heapMibMax: number | undefined;
-  readonly onRefused: (refusal: PlaceRefusal) => void;
-}
-
-const anywhere: ExportThreadsOptions = {
-  cpus: undefined,
-  useNative: false,
-  heapMibMax: undefined,
-  onRefused: () => undefined,
-};
-
 interface ExportPoolOptions {
   readonly settings: Pick<ExportWorkerSettings, "storeDirectory" | "destinations">;
-  readonly threads?: ExportThreadsOptions;
+  readonly threads?: ThreadsOptions;
   readonly threadsMax: number;
   /** Tasks at the same time over all threads. The caller never has more under way, so nothing ever queues here. */
   readonly tasksMax: number;
@@ -102,7 +86,7 @@ export function exportPoolFor(options: {
   readonly destinations?: DestinationEnvironment;
   readonly threadPoolSize: number;
   readonly threadsMax: number;
-  readonly threads?: ExportThreadsOptions;
+  readonly threads?: ThreadsOptions;
   readonly environment?: ExportPoolOptions["environment"];
 }): ExportPool {
   const { storeDirectory, destinations = destinationEnvironmentDefault } = options;

@@ -19,6 +19,22 @@ export interface PlaceRefusal {
   readonly reason: string;
 }
 
+/** Where worker threads run, all of a kind alike. */
+export interface ThreadsOptions {
+  readonly cpus: ThreadPlace["cpus"];
+  readonly useNative: boolean;
+  /** Of their old objects; V8 decides if undefined. */
+  readonly heapMibMax: number | undefined;
+  readonly onRefused: (refusal: PlaceRefusal) => void;
+}
+
+export const anywhere: ThreadsOptions = {
+  cpus: undefined,
+  useNative: false,
+  heapMibMax: undefined,
+  onRefused: () => undefined,
+};
+
 export const PIN_NEEDS_ADDON = "only the native addon can pin threads, and it is not in use";
 
 /**

@@ -1,7 +1,7 @@
 import { Worker } from "node:worker_threads";
 import { asError } from "../core/errors.ts";
 import { WORKER_YOUNG_GENERATION_MIB } from "../core/thread-limits.ts";
-import type { PlaceRefusal, ThreadPlace } from "../native/thread-placement.ts";
+import type { PlaceRefusal, ThreadPlace, ThreadsOptions } from "../native/thread-placement.ts";
 import type { ControlReply, ControlRequest, StreamWorkerData } from "./stream-channel.ts";
 
 /** The thread of one stream worker, as the main thread holds it. */
@@ -21,15 +21,6 @@ export interface StreamThreadEvents {
 /** Starts a stream worker somewhere: a thread of its own, or a step of a simulation. */
 export type StartStreamThread = (data: StreamWorkerData, events: StreamThreadEvents) => StreamThread;
 
-/** Where the threads of stream workers run, all of them alike. */
-export interface StreamThreadsOptions {
-  readonly cpus: ThreadPlace["cpus"];
-  readonly useNative: boolean;
-  /** Of its old objects; V8 decides if undefined. */
-  readonly heapMibMax: number | undefined;
-  readonly onRefused: (refusal: PlaceRefusal) => void;
-}
-
 export interface PlacedWorkerData extends StreamWorkerData {
   readonly place: ThreadPlace;
 }
@@ -40,18 +31,18 @@ export interface PlacementReply {
   readonly refusal: PlaceRefusal;
 }
 
-export function streamThreads({ onRefused, heapMibMax, ...place }: StreamThreadsOptions): StartStreamThread {
+export function streamThreads({ cpus, useNative, ...how }: ThreadsOptions): StartStreamThread {
   return (data, events) => {
-    const name = `mr-stream-${data.workerIndex}`;
-    return startStreamThread({ ...data, place: { name, ...place } }, { ...events, heapMibMax, onRefused });
+    const place = { name: `mr-stream-${data.workerIndex}`, cpus, useNative };
+    return startStreamThread({ ...data, place }, events, how);
   };
 }
 
 function startStreamThread(
   data: PlacedWorkerData,
-  events: StreamThreadEvents & Pick<StreamThreadsOptions, "onRefused" | "heapMibMax">,
+  { onReply, onExit }: StreamThreadEvents,
+  { onRefused, heapMibMax }: Pick<ThreadsOptions, "onRefused" | "heapMibMax">,
 ): StreamThread {
-  const { heapMibMax } = events;
   const worker = new Worker(new URL("./stream-worker.js", import.meta.url), {
     workerData: data,
     name: `stream-${data.workerIndex}`,
@@ -62,11 +53,11 @@ function startStreamThread(
   });
   let failure: Error | undefined;
   worker.on("message", (reply: ControlReply | PlacementReply) => {
-    if (reply.kind === "refused-place") events.onRefused(reply.refusal);
-    else events.onReply(reply);
+    if (reply.kind === "refused-place") onRefused(reply.refusal);
+    else onReply(reply);
   });
   worker.on("error", (error) => (failure = asError(error)));
-  worker.on("exit", () => events.onExit(failure));
+  worker.on("exit", () => onExit(failure));
   return {
     post: (request) => worker.postMessage(request),
     terminate: async () => {

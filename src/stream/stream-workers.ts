@@ -7,6 +7,7 @@ import { systemTimers, type Timers } from "../core/timers.ts";
 import type { LedgerChange } from "../core/stream-ledger.ts";
 import { EventName } from "../observe/events.ts";
 import type { Logger } from "../observe/logger.ts";
+import { anywhere } from "../native/thread-placement.ts";
 import { MemoryBudget } from "../log/memory-budget.ts";
 import type { SharedFile } from "../log/shared-memory-storage.ts";
 import { Doorbell } from "../ring/doorbell.ts";
@@ -14,7 +15,7 @@ import type { MemoryChunk, StreamFacts, StreamProgress, StreamWorkerSettings } f
 import { StreamProxy } from "./stream-proxy.ts";
 import { HandledSlot } from "./handled-slot.ts";
 import { type StorageDelay, StorageWatch } from "./storage-watch.ts";
-import { type StartStreamThread, streamThreads, type StreamThreadsOptions } from "./stream-thread.ts";
+import { type StartStreamThread, streamThreads } from "./stream-thread.ts";
 
 /** What of the machine the workers stand on; a simulation brings its own. */
 export interface WorkerPlatform {
@@ -25,13 +26,6 @@ export interface WorkerPlatform {
   /** Until sockets have had their turn. */
   yieldTurn(): Promise<void>;
 }
-
-const anywhere: StreamThreadsOptions = {
-  cpus: undefined,
-  useNative: false,
-  heapMibMax: undefined,
-  onRefused: () => undefined,
-};
 
 export function threadPlatform(threads = anywhere): WorkerPlatform {
   return {
