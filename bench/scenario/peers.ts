@@ -133,23 +133,27 @@ async function* runPeers(options: BenchOptions): AsyncGenerator<BenchRecord> {
     const messagesPath = path.join(directory, "messages");
     writeMessages(messagesPath, dataSet);
     const there: ReadyPeer[] = [];
+    const away: { readonly name: string; readonly missing: string }[] = [];
     for (const { peer, program, missing } of readyPeers()) {
       if (program !== undefined) there.push({ ...peer, driverProgram: program });
-      else if (peer.name.includes(caseFilter))
-        yield { name: peer.name, values: { ...emptyCaseValues, note: `not measured: ${missing}` } };
+      else away.push({ name: peer.name, missing });
     }
     for (const group of groups) {
       const label = `${group.sending.name}, ${group.durability}`;
-      if (!label.includes(caseFilter)) continue;
+      const isWanted = (name: string): boolean => `${name}, ${label}`.includes(caseFilter);
+      for (const { name, missing } of away.filter((peer) => isWanted(peer.name)))
+        yield { name: `${name}, ${label}`, values: { ...emptyCaseValues, note: `not measured: ${missing}` } };
       const measured: ComparedCase[] = [];
-      const cases = groupCases(group, { options, dataSet, messagesPath, there });
+      const cases = neededCases(groupCases(group, { options, dataSet, messagesPath, there }), isWanted);
       for await (const one of measureInTurns(cases, seconds)) {
         measured.push(one);
-        yield caseRecord(`${one.name}, ${label}`, one.slices, { end: one.end });
+        if (isWanted(one.name)) yield caseRecord(`${one.name}, ${label}`, one.slices, { end: one.end });
       }
-      for (const { name, cannot } of there.filter((peer) => peer.server(group.durability) === undefined))
+      const unable = there.filter((peer) => peer.server(group.durability) === undefined);
+      for (const { name, cannot } of unable.filter((peer) => isWanted(peer.name)))
         yield { name: `${name}, ${label}`, values: { ...emptyCaseValues, note: `not possible: ${cannot}` } };
-      yield* comparisons(measured, label);
+      for (const { name, ...figures } of comparisons(measured))
+        if (isWanted(name)) yield { name: `${name}, ${label}`, ...figures };
     }
   } finally {
     removeBenchDirectory(directory);
@@ -296,8 +300,26 @@ function writeMessages(filePath: string, { messages, payloadBytes }: DataSet): v
   writeFileSync(filePath, bytes);
 }
 
+/** The cases that have a wanted row of their own, or stand in one that compares. */
+function neededCases(
+  cases: readonly ScenarioCase[],
+  isWanted: (name: string) => boolean,
+): readonly ScenarioCase[] {
+  const isOwn = ({ name }: ScenarioCase): boolean => ownNames.includes(name);
+  const needed = new Set(cases.filter(({ name }) => isWanted(name)));
+  for (const own of cases.filter(isOwn)) {
+    for (const peer of cases.filter((one) => !isOwn(one)))
+      if (isWanted(comparisonName(own, peer))) needed.add(own).add(peer);
+  }
+  return cases.filter((one) => needed.has(one));
+}
+
+function comparisonName(own: { readonly name: string }, peer: { readonly name: string }): string {
+  return `${own.name} / ${peer.name}`;
+}
+
 /** Each way into Millrace beside each peer of a group. */
-function* comparisons(measured: readonly ComparedCase[], label: string): Generator<BenchRecord> {
+function* comparisons(measured: readonly ComparedCase[]): Generator<BenchRecord> {
   for (const ownName of ownNames) {
     const own = measured.find(({ name }) => name === ownName);
     if (own === undefined) continue;
@@ -307,7 +329,7 @@ function* comparisons(measured: readonly ComparedCase[], label: string): Generat
         { ...own, isPreEncoded: ownName === PRE_ENCODED },
         { ...peer, rssDecidedBy },
       ] as const;
-      yield { name: `${ownName} / ${peer.name}, ${label}`, ...peerComparison(...sides) };
+      yield { name: comparisonName(own, peer), ...peerComparison(...sides) };
     }
   }
 }

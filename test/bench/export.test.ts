@@ -7,6 +7,8 @@ import type { BenchRecord } from "../../bench/bench.ts";
 import { createInferenceDataSet } from "../../bench/data-set.ts";
 import { exportBench } from "../../bench/scenario/export.ts";
 
+import { runShort } from "./short-run.ts";
+
 const SCENARIO_S = 0.2;
 
 test("bench export sends everything with one request in flight and with four, and so does the SDK alone", async (t) => {
@@ -40,4 +42,13 @@ test("bench export sends everything with one request in flight and with four, an
     assert.equal(exporter.rounds?.["vs_sdk"]?.length, 1);
   }
   assert.deepEqual(readdirSync(storeRoot), [], "no store is left behind");
+});
+
+test("bench export finds a case by any part of a row's name, and gives the rows that have it", async (t) => {
+  const records = await runShort(t, exportBench, { caseFilter: "an exporter, 1", seconds: SCENARIO_S });
+  assert.deepEqual(
+    records.map(({ name }) => name),
+    ["an exporter, 1 in flight"],
+  );
+  assert.ok(Number(records[0]?.values["vs_sdk"]) > 0);
 });

@@ -12,6 +12,7 @@ import { buildDriver, DriverBuildError, DriverProcess } from "../../bench/peers/
 import { packedPayloadCount, peersBench, readyPeers } from "../../bench/scenario/peers.ts";
 import { repositoryRoot } from "../../bench/environment.ts";
 import { requireProgram } from "../support/require-program.ts";
+import { runShort } from "./short-run.ts";
 
 const timeout = 120_000;
 const SECONDS = 0.2;
@@ -78,6 +79,52 @@ test(
       assert.equal(isUnknown, !isAwaited, name);
     }
     assert.deepEqual(readdirSync(storeRoot), [], "nothing is left behind");
+  },
+);
+
+test(
+  "bench peers has a row of a missing peer in each group, found by the names that rows have",
+  { timeout },
+  async (t) => {
+    const { PATH: before } = process.env;
+    t.after(() => (process.env["PATH"] = before));
+    process.env["PATH"] = "/no/such/directory";
+    const names = async (caseFilter: string): Promise<readonly string[]> => {
+      const records = await runShort(t, peersBench, { caseFilter, seconds: SECONDS });
+      for (const { name, values } of records)
+        assert.equal(
+          /^not measured: .* not installed/.test(String(values["note"])),
+          !name.startsWith("Millrace"),
+          name,
+        );
+      return records.map(({ name }) => name);
+    };
+    const label = "one message awaited, answered behind the sync";
+    const peerNames = [`NATS JetStream, ${label}`, `Redis streams, ${label}`];
+    assert.deepEqual(await names(label), [
+      ...peerNames,
+      `Millrace by ws, ${label}`,
+      `Millrace, pre-encoded, ${label}`,
+    ]);
+    assert.deepEqual(await names(`Redis streams, ${label}`), [`Redis streams, ${label}`]);
+    assert.equal((await names("NATS JetStream")).length, 6);
+  },
+);
+
+test(
+  "bench peers measures what a comparison needs, and gives the rows that were asked for",
+  { timeout },
+  async (t) => {
+    for (const program of ["redis-server", "cc"]) {
+      if (!requireProgram(t, program, "measure beside it")) return;
+    }
+    const caseFilter = "Millrace by ws / Redis streams, one message awaited, answered before the sync";
+    const records = await runShort(t, peersBench, { caseFilter, seconds: SECONDS });
+    assert.deepEqual(
+      records.map(({ name }) => name),
+      [caseFilter],
+    );
+    assert.ok(Number(records[0]?.values["rate_vs_peer"]) > 0);
   },
 );
 
