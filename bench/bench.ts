@@ -41,7 +41,6 @@ export type BenchOption = "rate" | "data-set";
 
 export interface Bench {
   readonly name: string;
-  readonly summary: string;
   readonly secondsDefault: number;
   /** Options that only some benches have; none where it is missing. */
   readonly takes?: readonly BenchOption[];

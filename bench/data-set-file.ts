@@ -13,7 +13,7 @@ export function createFileDataSet(filePath: string, count: number): DataSet {
   if (lines.length === 0) throw new Error(`${action}: it has no line that is not empty`);
   const messages = Array.from({ length: count }, (_, index) => lines[index % lines.length]!);
   const payloadBytes = messages.reduce((sum, { length }) => sum + length, 0);
-  return { name: path.basename(filePath), seed: 0, messages, payloadBytes };
+  return { name: path.basename(filePath), messages, payloadBytes };
 }
 
 function readDataFile(filePath: string, action: string): Buffer {

@@ -53,5 +53,5 @@ export function createSensorDataSet(count: number): DataSet {
     messages.push(message);
     payloadBytes += message.length;
   }
-  return { name: "sensor-lines", seed: SEED, messages, payloadBytes };
+  return { name: "sensor-lines", messages, payloadBytes };
 }

@@ -30,7 +30,6 @@ export function createTensorDataSet(count: number, valueCount: number = VALUES_D
   });
   return {
     name: `float32-tensors-${valueCount * FLOAT_BYTES}`,
-    seed: SEED,
     messages,
     payloadBytes: count * valueCount * FLOAT_BYTES,
   };

@@ -3,7 +3,6 @@ import { seededRandom } from "./seeded-random.ts";
 /** The messages that every bench appends: the same bytes on every machine, since the compression ratio decides the speed. */
 export interface DataSet {
   readonly name: string;
-  readonly seed: number;
   readonly messages: readonly Uint8Array[];
   readonly payloadBytes: number;
 }
@@ -63,7 +62,7 @@ export function createInferenceDataSet(count: number): DataSet {
     messages.push(message);
     payloadBytes += message.length;
   }
-  return { name: "inference-json", seed: SEED, messages, payloadBytes };
+  return { name: "inference-json", messages, payloadBytes };
 }
 
 function createCamera(index: number, pick: (from: number, to: number) => number): Camera {

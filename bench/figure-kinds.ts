@@ -102,12 +102,6 @@ const kinds: readonly (FigureKind & { readonly matches: RegExp })[] = [
     meaning: "time of one operation that so many percent of the runs did not exceed; median of the rounds",
   },
   {
-    matches: /^export_backlog_messages$/,
-    better: "lower",
-    words: cost,
-    meaning: "messages that the exporter still had to send when the last one was appended",
-  },
-  {
     matches: /^endpoint_cpu_s$/,
     better: "lower",
     words: cost,

@@ -5,7 +5,7 @@ import { microBench } from "./micro-bench.ts";
 
 const OPERATION_COUNT = 100;
 
-export const framingBench = microBench("framing", "the check of every appended batch", () =>
+export const framingBench = microBench("framing", () =>
   [4, 64, 256].map((kib) => {
     const { bytes, messageCount } = frameMessages(kib * 1024);
     return {

@@ -15,7 +15,7 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 const OPERATION_COUNT = 10;
 
-export const logBench = microBench("log", "blocks of the store", ({ storeRoot }) => [
+export const logBench = microBench("log", ({ storeRoot }) => [
   encodeFrameCase(64),
   encodeFrameCase(256),
   decodeFrameCase(256),

@@ -22,12 +22,10 @@ export interface MicroCase {
 
 export function microBench(
   name: string,
-  summary: string,
   createCases: (options: BenchOptions) => readonly MicroCase[],
 ): Bench {
   return {
     name,
-    summary,
     secondsDefault: 1,
     settings: {},
     run: (options) => runMicro(createCases(options), options),

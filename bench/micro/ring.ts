@@ -9,7 +9,7 @@ import { microBench, type MicroCase } from "./micro-bench.ts";
 const RECORD_TYPE = 1;
 const KIB = 1024;
 
-export const ringBench = microBench("ring", "records through a ring in one thread", () => [
+export const ringBench = microBench("ring", () => [
   ringCase("claim, fill, commit and read 200 B records", { recordBytes: 200, operationCount: 4096 }),
   ringCase("claim, fill, commit and read 64 KiB records", { recordBytes: 64 * KIB, operationCount: 32 }),
 ]);

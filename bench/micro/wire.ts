@@ -16,7 +16,7 @@ import { microBench, type MicroCase } from "./micro-bench.ts";
 const FRAME_COUNT = 1000;
 const REQUEST_ID = "3f0e6f7c-7f0e-4b62-9b3c-0c9b9a3a5b10";
 
-export const wireBench = microBench("wire", "codecs of the append path", () => [
+export const wireBench = microBench("wire", () => [
   readHeaderCase(),
   encodeBatchCase(),
   resultsCase(),

@@ -1,8 +1,6 @@
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, statSync } from "node:fs";
 import { connect } from "node:net";
-import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { endWithBench, makeBenchDirectory, removeBenchDirectory } from "../clean-up.ts";
 import { freePort } from "../free-port.ts";
@@ -95,14 +93,6 @@ export class PeerServer {
 
   residentPeakMib(): number {
     return statusMib(this.pid, "VmHWM");
-  }
-
-  /** As the sizes of its files say. */
-  storedBytes(): number {
-    const names = readdirSync(this.directory, { recursive: true, encoding: "utf8" });
-    return names
-      .map((name) => statSync(path.join(this.directory, name)))
-      .reduce((sum, stat) => sum + (stat.isFile() ? stat.size : 0), 0);
   }
 
   /** Its data is not asked for again, so it is not waited for either. */

@@ -50,7 +50,6 @@ const attacks: readonly { readonly name: string; readonly kind: AttackKind }[] =
 /** A good producer in batches of 64 KiB, at a rate of its own and as fast as it is answered, alone and under each attack in turns. */
 export const attackBench: Bench = {
   name: "attack",
-  summary: "a good producer's rate while others attack the port",
   secondsDefault: 20,
   takes: ["data-set"],
   settings: {

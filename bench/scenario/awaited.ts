@@ -48,7 +48,6 @@ const withoutValues = {
 /** The official Node.js client writes a request in two parts with Nagle's algorithm on (PROTOCOL 1). */
 export const awaitedBench: Bench = {
   name: "awaited",
-  summary: "appends of the official Node.js client, with the native addon and without",
   secondsDefault: 5,
   takes: ["data-set"],
   settings: { data_set_messages: MESSAGE_COUNT, at_once: AT_ONCE },

@@ -64,7 +64,7 @@ function latencyRounds(waitedFor: string, slices: readonly Slice[]): Record<stri
 }
 
 /** CPU time and written bytes for what was accepted: of both programs, of each, of each thread. */
-export function costsOf(slices: readonly CostedSlice[]): Required<Pick<BenchRecord, "values" | "threads">> {
+function costsOf(slices: readonly CostedSlice[]): Required<Pick<BenchRecord, "values" | "threads">> {
   const sum = (of: (slice: CostedSlice) => number): number =>
     slices.reduce((total, slice) => total + of(slice), 0);
   const payloadBytes = sum((slice) => slice.payloadBytes);

@@ -27,7 +27,6 @@ const dataSets: readonly (() => DataSet)[] = [
 /** The same producer, on the same machine as its engine, with compression and without, batches of two sizes. */
 export const compressedBench: Bench = {
   name: "compressed",
-  summary: "batches compressed by the producer: what producer and engine cost together",
   secondsDefault: 7,
   settings: { data_set_bytes: DATA_SET_BYTES },
   async *run({

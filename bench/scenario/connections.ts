@@ -28,7 +28,6 @@ const SHORT_DIVISOR = 20;
 /** What it costs that the same load comes over many connections. */
 export const connectionsBench: Bench = {
   name: "connections",
-  summary: "1 to 1,000 connections that share one budget in flight: rate, answers, memory of each",
   secondsDefault: 5,
   takes: ["data-set"],
   settings: {

@@ -32,7 +32,6 @@ const driverScript = path.join(import.meta.dirname, "kinesis-driver.js");
 /** How fast one exporter sends a filled stream to an endpoint that accepts everything, beside the SDK alone with the same messages. */
 export const exportBench: Bench = {
   name: "export",
-  summary: "one Kinesis exporter from a filled stream to a local endpoint, and the SDK alone",
   secondsDefault: 5,
   settings: { records_per_request_max: KINESIS_RECORDS_MAX, data_set: "inference-json" },
   run: runExport,

@@ -58,7 +58,6 @@ const cases: readonly FlushCase[] = [
 /** What `flushOnWrite` costs, and what a sync that several wait for saves. */
 export const flushBench: Bench = {
   name: "flush",
-  summary: "flushOnWrite: awaited and in batches, by producers beside each other, and the disk's own syncs",
   secondsDefault: 5,
   takes: ["data-set"],
   settings: { data_set_messages: MESSAGE_COUNT, in_flight_bytes_max: IN_FLIGHT_BYTES_MAX },

@@ -52,7 +52,6 @@ const names = {
 /** Drives an engine in another process over WebSocket. What is acknowledged is counted and compared with the engine. */
 export const ingestBench: Bench = {
   name: "ingest",
-  summary: "append over WebSocket",
   secondsDefault: 5,
   takes: ["data-set"],
   settings: {

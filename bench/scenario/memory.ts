@@ -34,7 +34,6 @@ const EXPORT_DEADLINE_MS = 60_000;
 /** What one engine has resident while it goes through its kinds of work, one after the other. */
 export const memoryBench: Bench = {
   name: "memory",
-  summary: "resident memory over time: idle, appends at full rate, a replay, an exporter, and after all",
   secondsDefault: 10,
   takes: ["data-set"],
   settings: {

@@ -32,7 +32,6 @@ const ROUNDS_MAX = 7;
 /** Appending and reading at the same time, each in turns with itself alone. */
 export const mixedBench: Bench = {
   name: "mixed",
-  summary: "append and replay beside each other, in turns with each alone",
   secondsDefault: 5,
   takes: ["data-set"],
   settings: {

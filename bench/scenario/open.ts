@@ -41,7 +41,6 @@ const cases = [
 /** Append latency at a rate that does not ask whether the engine keeps up, from the time at which each message was due. */
 export const openBench: Bench = {
   name: "open",
-  summary: "append at a fixed rate, latency from the intended time, with an exporter and without",
   secondsDefault: SECONDS_DEFAULT,
   takes: ["rate", "data-set"],
   settings: { rate: RATE_DEFAULT, data_set_messages: MESSAGE_COUNT },

@@ -111,7 +111,6 @@ export function readyPeers(
 /** The same messages to Millrace and to others, at the same meaning of an answer, in turns. */
 export const peersBench: Bench = {
   name: "peers",
-  summary: "the same messages to NATS JetStream and Redis streams, by their C clients",
   secondsDefault: 5,
   takes: ["data-set"],
   settings: {

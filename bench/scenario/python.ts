@@ -17,7 +17,6 @@ const python = process.env["MILLRACE_TEST_PYTHON"] ?? "python3";
 /** `tools/python/bench.py` against an engine process, with the messages of every bench. */
 export const pythonBench: Bench = {
   name: "python",
-  summary: "the Python client: appends and their latency, a subscription",
   secondsDefault: 3,
   takes: ["data-set"],
   settings: {},

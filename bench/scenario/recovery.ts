@@ -46,7 +46,6 @@ interface StoreShape {
 /** How long an engine takes from its start to its ready line, and how much memory it then has, by what its store holds. */
 export const recoveryBench: Bench = {
   name: "recovery",
-  summary: "start on a store: 10 GB in 1000 segments, and 1000 idle streams",
   secondsDefault: SECONDS_DEFAULT,
   settings: { segments: SEGMENTS, segment_bytes: SEGMENT_BYTES, idle_streams: IDLE_STREAMS, starts: STARTS },
   run: (options) => runRecovery(options),

@@ -60,7 +60,6 @@ const cases: readonly ReplayCase[] = [
 /** How fast a stored stream is read, whole and again and again, with the messages counted and compared. */
 export const replayBench: Bench = {
   name: "replay",
-  summary: "read a filled stream from disk: by subscription, by the client, from several readers",
   secondsDefault: 5,
   takes: ["data-set"],
   settings: { data_set_messages: MESSAGE_COUNT, messages_per_read: MESSAGES_PER_READ },

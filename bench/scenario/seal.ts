@@ -42,7 +42,6 @@ const SETTLE_DEADLINE_MS = 60_000;
 /** What stands on the disk for each payload byte, and what was written for it, once complete segments are rewritten. */
 export const sealBench: Bench = {
   name: "seal",
-  summary: "bytes on disk and bytes written of streams whose segments are rewritten",
   secondsDefault: 10,
   takes: ["data-set"],
   settings: { segment_bytes: SEGMENT_BYTES },

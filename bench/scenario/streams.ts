@@ -39,7 +39,6 @@ const streamCounts = [1, 100, 1000] as const;
 /** One connection appends to many streams in turn. */
 export const streamsBench: Bench = {
   name: "streams",
-  summary: "one connection appends to 1, 100 and 1,000 streams in turn: rate, memory of each stream",
   secondsDefault: SECONDS_DEFAULT,
   takes: ["data-set"],
   settings: { data_set_messages: MESSAGE_COUNT, in_flight_bytes_max: IN_FLIGHT_BYTES_MAX },

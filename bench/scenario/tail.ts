@@ -26,7 +26,6 @@ const subscriberCounts = [1, 8, 64] as const;
 /** How long an appended message takes to its subscribers, from the time at which it was to be sent. */
 export const tailBench: Bench = {
   name: "tail",
-  summary: "from append to push by subscription at a fixed rate, for 1, 8 and 64 subscribers",
   secondsDefault: 10,
   takes: ["rate", "data-set"],
   settings: { rate: RATE_DEFAULT, data_set_messages: MESSAGE_COUNT },

@@ -55,7 +55,7 @@ export function checkSameMachine(results: readonly NamedResult[]): void {
   }
 }
 
-export function machineOf(environment: BenchEnvironment): string {
+function machineOf(environment: BenchEnvironment): string {
   const { cpu, cores, memory_mib, store_file_system } = environment;
   return `${cpu}, ${cores} cores, ${memory_mib} MiB, ${store_file_system}`;
 }

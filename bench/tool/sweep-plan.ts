@@ -5,7 +5,7 @@ import { MillraceError } from "../../src/core/errors.ts";
 import { seededRandom } from "../seeded-random.ts";
 import { BenchUsageError } from "../bench-usage-error.ts";
 
-export const COMBINATIONS_MAX = 256;
+const COMBINATIONS_MAX = 256;
 const KIB = 1024;
 const sizeSuffixes: Readonly<Record<string, number>> = { k: KIB, m: KIB ** 2, g: KIB ** 3 };
 

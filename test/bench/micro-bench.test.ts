@@ -13,7 +13,7 @@ test("microBench's rate counts the runs that are slow now and then, which its p5
     if (runs++ % SLOW_EVERY === 0) await sleep(SLOW_MS);
     return 1;
   };
-  const bench = microBench("now and then", "", () => [
+  const bench = microBench("now and then", () => [
     { name: "case", operationCount: 1, bytesPerOperation: 1, run },
   ]);
   const [record] = await runShort(t, bench, { seconds: 0.7 });
