@@ -18,7 +18,7 @@ export function prepareStoreRoot(storeRoot: string): void {
 }
 
 /** Of a file or a directory that is written once all was measured. @throws BenchUsageError where it cannot be */
-export function checkOutput(
+function checkOutput(
   option: string,
   target: string,
   { isDirectory }: { readonly isDirectory: boolean },
@@ -34,6 +34,21 @@ export function checkOutput(
   } catch (cause) {
     throw new BenchUsageError(`--${option} ${target}: ${reasonOf(cause)}`, { cause });
   }
+}
+
+/** Of all that a run was told to write. @throws BenchUsageError for the first that cannot be written */
+export function checkOutputs({
+  out,
+  report,
+  profile,
+}: {
+  readonly out?: string | undefined;
+  readonly report?: string | undefined;
+  readonly profile?: string | undefined;
+}): void {
+  if (out !== undefined) checkOutput("out", out, { isDirectory: false });
+  if (report !== undefined) checkOutput("report", report, { isDirectory: false });
+  if (profile !== undefined) checkOutput("profile", profile, { isDirectory: true });
 }
 
 function reasonOf(cause: unknown): string {

@@ -8,7 +8,7 @@ import { removeLeftovers } from "./clean-up.ts";
 import { chooseDataSet, DATA_SET_DEFAULT, seededDataSets } from "./data-set-choice.ts";
 import { defaultStoreRoot, describeEnvironment, type BenchEnvironment } from "./environment.ts";
 import { writeMeasuredWindows } from "./measured-windows.ts";
-import { checkOutput, prepareStoreRoot } from "./place-checks.ts";
+import { checkOutputs, prepareStoreRoot } from "./place-checks.ts";
 import { defaultResultPath, RESULT_FORMAT, writeResult, type BenchResult } from "./result-file.ts";
 import { TABLE_WIDTH, TablePrinter } from "./table-printer.ts";
 import type { BenchTool } from "./tool/bench-tool.ts";
@@ -244,16 +244,6 @@ function checkDataSet(choice: string): void {
   } catch (cause) {
     throw new BenchUsageError(cause instanceof Error ? cause.message : String(cause), { cause });
   }
-}
-
-function checkOutputs({
-  out,
-  report,
-  profile,
-}: Readonly<Partial<Record<"out" | "report" | "profile", string>>>): void {
-  if (out !== undefined) checkOutput("out", out, { isDirectory: false });
-  if (report !== undefined) checkOutput("report", report, { isDirectory: false });
-  if (profile !== undefined) checkOutput("profile", profile, { isDirectory: true });
 }
 
 function readArguments(args: readonly string[]) {

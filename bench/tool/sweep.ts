@@ -4,6 +4,7 @@ import path from "node:path";
 import { makeBenchDirectory, removeBenchDirectory } from "../clean-up.ts";
 import type { BenchRecord } from "../bench.ts";
 import { BenchUsageError } from "../bench-usage-error.ts";
+import { checkOutputs } from "../place-checks.ts";
 import { defaultResultPath, writeResult, type BenchResult } from "../result-file.ts";
 import { environmentLines } from "../table-printer.ts";
 import { passedOptions, runBenchChild } from "./bench-child.ts";
@@ -58,6 +59,7 @@ export async function sweep(args: readonly string[], { benches }: ToolContext): 
   });
   const seed = integerOption("seed", values.seed ?? String(SEED_DEFAULT), { min: 0, max: SEED_MAX });
   const combinations = planSweep(words);
+  checkOutputs({ out: values.out, report: values.report });
   const sweepSettings = { sweep: words.join(" "), sweep_rounds: rounds, sweep_seed: seed };
   let result: BenchResult | undefined;
   let outPath = values.out;

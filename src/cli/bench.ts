@@ -110,6 +110,7 @@ async function report(
 ): Promise<void> {
   const { LIVE_RATE_DEFAULT, liveCases, liveSettings, runLive } =
     await import("../../bench/live/live-bench.ts");
+  await checkOut(flags.out);
   const { chooseDataSet } = await import("../../bench/data-set-choice.ts");
   const { describeEnvironment } = await import("../../bench/environment.ts");
   const { RESULT_FORMAT, writeResult } = await import("../../bench/result-file.ts");
@@ -148,6 +149,17 @@ async function report(
   }
   if (flags.json !== true) table.finish();
   await flush();
+}
+
+/** Before minutes are spent on measuring. */
+async function checkOut(out: string | undefined): Promise<void> {
+  const { checkOutputs } = await import("../../bench/place-checks.ts");
+  const { BenchUsageError } = await import("../../bench/bench-usage-error.ts");
+  try {
+    checkOutputs({ out });
+  } catch (cause) {
+    throw cause instanceof BenchUsageError ? new UsageError(cause.message) : cause;
+  }
 }
 
 /** As its metrics tell it, where they can be read. */

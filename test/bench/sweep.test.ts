@@ -135,6 +135,8 @@ describe("bench sweep", () => {
       [["nothing", "workers=1"], 2, /"nothing" is no bench/],
       [["ingest"], 2, /sweep takes settings/],
       [["ingest", "workers=1", "--rounds", "0"], 2, /--rounds is "0"/],
+      [["ingest", "workers=1", "--report", tmpdir()], 2, /--report .*: is a directory/],
+      [["ingest", "workers=1", "--out", "/dev/null/sweep.json"], 2, /--out .*: \/dev\/null is no directory/],
       [
         ["ingest", "workers=1", "--case", "no such case"],
         1,

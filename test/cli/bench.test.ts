@@ -105,6 +105,9 @@ test("millrace bench, with an engine that runs,", async (t) => {
     assert.equal(noCase.code, 2);
     assert.match(noCase.stderr, /no case contains "no such"; there are: "append 64 KiB batches"/);
     assert.equal((await refused("--seconds", "x")).code, 2);
+    const noPlace = await refused("--seconds", "0.1", "--out", directory);
+    assert.deepEqual([noPlace.code, noPlace.stdout], [2, ""]);
+    assert.match(noPlace.stderr, /--out .*: is a directory/);
     assert.equal((await refused("--engine-pid", "4194304")).code, 2);
     const noToken = path.join(directory, "none");
     const unread = await refused("--token-file", noToken);
