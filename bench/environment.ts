@@ -29,7 +29,7 @@ export interface BenchEnvironment {
 export const repositoryRoot = path.join(import.meta.dirname, "..", "..");
 
 export function describeEnvironment(options: {
-  /** Undefined where the engine's store is not known. */
+  /** Undefined where the engine was not started here. */
   storeRoot: string | undefined;
   dataSet: string;
   settings: Readonly<Record<string, string | number>>;
@@ -45,8 +45,19 @@ export function describeEnvironment(options: {
     load_average: roundTo(os.loadavg()[0] ?? 0, 3),
     store_file_system: options.storeRoot === undefined ? "unknown" : fileSystemOf(options.storeRoot),
     data_set: options.dataSet,
-    settings: { ...options.settings, ...engineVariables() },
+    settings: {
+      ...options.settings,
+      ...nodeVariables(),
+      // An engine that was not started here has its own.
+      ...(options.storeRoot === undefined ? {} : engineVariables()),
+    },
   };
+}
+
+/** Of this process, and of those that it starts. */
+function nodeVariables(): Record<string, string> {
+  const { NODE_OPTIONS: nodeOptions } = process.env;
+  return nodeOptions === undefined || nodeOptions === "" ? {} : { NODE_OPTIONS: nodeOptions };
 }
 
 /**
@@ -55,8 +66,6 @@ export function describeEnvironment(options: {
  */
 function engineVariables(): Record<string, string> {
   const found: Record<string, string> = {};
-  const { NODE_OPTIONS: nodeOptions } = process.env;
-  if (nodeOptions !== undefined && nodeOptions !== "") found["NODE_OPTIONS"] = nodeOptions;
   for (const key of settingKeys) {
     const { env, kind, automatic } = rowOf(key);
     const value = process.env[env];

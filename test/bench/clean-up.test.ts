@@ -160,5 +160,15 @@ describe("describeEnvironment", () => {
       MILLRACE_EXPORT_HTTP_HEADERS: "(set)",
       MILLRACE_EXPORT_MAP: "(set)",
     });
+    const elsewhere = describeEnvironment({
+      storeRoot: undefined,
+      dataSet: "inference",
+      settings: { rate: 1 },
+    });
+    assert.deepEqual(
+      elsewhere.settings,
+      { rate: 1 },
+      "an engine that was not started here has other settings",
+    );
   });
 });
