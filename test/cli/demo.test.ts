@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, it, type TestContext } from "node:test";
@@ -7,6 +7,7 @@ import { ChildProcesses } from "../../src/cli/demo-child.ts";
 import { startEmulator } from "../../src/cli/demo-emulator.ts";
 import { createKinesisStream, openKinesis } from "../../src/cli/demo-kinesis.ts";
 import type { Summary } from "../../src/cli/demo-summary.ts";
+import { isAlive, processesOf } from "../support/child-processes.ts";
 import { Program, runProgram } from "../support/program.ts";
 
 const root = path.join(import.meta.dirname, "..", "..", "..");
@@ -21,30 +22,6 @@ function makeEnvironment(t: TestContext): { env: NodeJS.ProcessEnv; temporary: s
 
 function summaryOf(stdout: string): Summary {
   return JSON.parse(stdout.trimEnd().split("\n").at(-1)!) as Summary;
-}
-
-function processesOf(parent: number): { id: number; command: string }[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .flatMap((name) => {
-      try {
-        const status = readFileSync(`/proc/${name}/status`, "utf8");
-        if (!status.includes(`\nPPid:\t${parent}\n`)) return [];
-        return [{ id: Number(name), command: readFileSync(`/proc/${name}/cmdline`, "latin1") }];
-      } catch {
-        // It has ended meanwhile.
-        return [];
-      }
-    });
-}
-
-function isAlive(id: number): boolean {
-  try {
-    process.kill(id, 0);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 describe("demo", () => {

@@ -7,6 +7,7 @@ import { describe, it } from "node:test";
 import { setTimeout as after } from "node:timers/promises";
 import { loadSettings } from "../../../src/config/load-settings.ts";
 import { readSettingsFile } from "../../../src/config/settings-file.ts";
+import { isAlive, processesOf } from "../../support/child-processes.ts";
 import { temporaryDirectory } from "../../support/engine-process.ts";
 import { Program, runProgram } from "../../support/program.ts";
 
@@ -129,10 +130,15 @@ describe("millrace tune", () => {
     });
     const isMeasuring = (): boolean =>
       readdirSync(directory).some((name) => readdirSync(path.join(directory, name)).includes("store"));
-    while (!isMeasuring()) await after(20);
+    let engines: number[] = [];
+    while (engines.length === 0) {
+      await after(20);
+      if (isMeasuring()) engines = processesOf(tune.child.pid!).map(({ id }) => id);
+    }
     tune.child.kill("SIGINT");
     const { code, stdout } = await tune.finished();
     assert.deepEqual([code, stdout], [130, ""]);
+    assert.deepEqual(engines.filter(isAlive), []);
     assert.deepEqual(readdirSync(directory), []);
   });
 });
