@@ -2,11 +2,10 @@ import { Command } from "commander";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { systemClock } from "../core/clock.ts";
 import { randomHex, systemRandom } from "../core/random.ts";
 import { writeLine, type CommandContext } from "./command-context.ts";
-import { Interruption, unlessAborted, watchInterruption } from "./interruption.ts";
+import { causeOf, Interruption, unlessAborted, watchInterruption } from "./interruption.ts";
 import { Progress } from "./demo-progress.ts";
 import { DemoRun } from "./demo-run.ts";
 import { formatSummary, summarize } from "./demo-summary.ts";
@@ -17,8 +16,6 @@ const SECONDS_MAX = 24 * 60 * 60;
 const RATE_DEFAULT = 2000;
 const RATE_MAX = 1_000_000;
 const RUN_BYTES = 4;
-/** When a process dies, its broken connection is seen first, and its end, which says more, a moment later. */
-const CAUSE_GRACE_MS = 200;
 
 interface DemoFlags {
   readonly seconds: number;
@@ -75,8 +72,7 @@ async function demo(context: CommandContext, { seconds, rate, json }: DemoFlags)
     if (!summary.isComplete) process.exitCode = 1;
   } catch (error) {
     progress.clear();
-    await sleep(CAUSE_GRACE_MS);
-    const cause: unknown = controller.signal.aborted ? controller.signal.reason : error;
+    const cause = await causeOf(error, controller);
     if (!(cause instanceof Interruption)) throw cause;
     progress.note(cause.message);
     process.exitCode = cause.exitCode;

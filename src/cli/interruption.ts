@@ -1,7 +1,11 @@
 import { constants } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
 
 /** What a shell makes of a program that a signal ended: 130 for Ctrl-C. */
 const SIGNAL_EXIT_BASE = 128;
+
+/** When a process dies, its broken connection is seen first, and its end, which says more, a moment later. */
+const CAUSE_GRACE_MS = 200;
 
 const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
@@ -41,4 +45,10 @@ export async function unlessAborted<T>(signal: AbortSignal, promise: Promise<T>)
   } finally {
     signal.removeEventListener("abort", onAbort);
   }
+}
+
+/** What ended the work that a controller watches over: the reason of its abort, which may come a moment after the error, or else the error. */
+export async function causeOf(error: unknown, { signal }: AbortController): Promise<unknown> {
+  await sleep(CAUSE_GRACE_MS);
+  return signal.aborted ? signal.reason : error;
 }

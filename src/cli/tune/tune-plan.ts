@@ -1,4 +1,5 @@
 import type { Settings } from "../../config/schema.ts";
+import { summarize } from "../doctor/sync-probe.ts";
 import { blockCandidates, type Choice, choose, median, workerCandidates } from "./tune-choice.ts";
 import { type RoundContext, type RoundOrder, type RoundResult, runRound } from "./tune-round.ts";
 
@@ -125,11 +126,11 @@ function dimension(
   values: readonly number[],
   defaultValue: number,
 ): Dimension {
-  const candidates = values.map((value, index) => summarize(value, results[index]!));
+  const candidates = values.map((value, index) => candidateFigures(value, results[index]!));
   return { candidates, choice: choose(candidates, defaultValue), defaultValue };
 }
 
-function summarize(value: number, results: readonly RoundResult[]): CandidateFigures {
+function candidateFigures(value: number, results: readonly RoundResult[]): CandidateFigures {
   const known = (figures: readonly (number | undefined)[]): number[] =>
     figures.filter((figure) => figure !== undefined);
   const cpu = known(results.map(({ cpuSecondsPerMillion }) => cpuSecondsPerMillion));
@@ -143,12 +144,10 @@ function summarize(value: number, results: readonly RoundResult[]): CandidateFig
 }
 
 function flushFigures(batched: readonly RoundResult[], awaited: readonly RoundResult[]): FlushFigures {
-  const latencies = awaited.flatMap(({ latenciesMs }) => latenciesMs).sort((a, b) => a - b);
-  const at = (share: number): number =>
-    latencies[Math.min(latencies.length - 1, Math.floor(share * latencies.length))]!;
+  const { p50, p99 } = summarize(awaited.flatMap(({ latenciesMs }) => latenciesMs));
   return {
     rates: batched.map(({ messagesPerSecond }) => messagesPerSecond),
-    awaitedP50Ms: at(0.5),
-    awaitedP99Ms: at(0.99),
+    awaitedP50Ms: p50,
+    awaitedP99Ms: p99,
   };
 }

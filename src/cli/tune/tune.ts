@@ -10,7 +10,6 @@ import {
   writeFileSync,
 } from "node:fs";
 import path from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { Command } from "commander";
 import { loadSettings } from "../../config/load-settings.ts";
 import { systemClock } from "../../core/clock.ts";
@@ -22,7 +21,7 @@ import { UsageError, writeLine, type CommandContext } from "../command-context.t
 import { ChildProcesses } from "../demo-child.ts";
 import { lookAtDirectory } from "../doctor/directory-facts.ts";
 import { probeSyncs, PROBE_BYTES_MAX } from "../doctor/sync-probe.ts";
-import { Interruption, watchInterruption } from "../interruption.ts";
+import { causeOf, Interruption, watchInterruption } from "../interruption.ts";
 import { integerOption } from "../option-values.ts";
 import { ProgressBar } from "../progress-bar.ts";
 import { loadStoreSettings, withStoreOptions, type StoreFlags } from "../store-options.ts";
@@ -54,8 +53,6 @@ const STREAMS_MAX = 16;
 const FREE_BYTES_MIN = 2 * ROUND_BYTES_MAX + PROBE_BYTES_MAX;
 /** A directory that only this command makes, and that a later one removes if this process ends without doing so. */
 const DIRECTORY_NAME = /^tune-(\d+)-[0-9a-f]{16}\.tmp$/;
-/** A process that dies is seen a moment later than the connection that it breaks. */
-const CAUSE_GRACE_MS = 200;
 
 interface TuneFlags extends StoreFlags {
   readonly seconds: number;
@@ -115,8 +112,7 @@ async function tune(context: CommandContext, flags: TuneFlags): Promise<void> {
     await writeLine(context.stderr, `millrace: wrote ${flags.write}`);
   } catch (error) {
     progress.clear();
-    await sleep(CAUSE_GRACE_MS);
-    const cause: unknown = controller.signal.aborted ? controller.signal.reason : error;
+    const cause = await causeOf(error, controller);
     if (!(cause instanceof Interruption)) throw cause;
     process.exitCode = cause.exitCode;
   } finally {
