@@ -68,7 +68,7 @@ function verdict(
   const [best, standard] = [textOf(fastest), textOf(defaultValue)];
   switch (certainty) {
     case Certainty.Clear:
-      return `${name}: ${best}, ${percent(gain)} above the default in every round; ${noise}`;
+      return `${name}: ${best}, ${percent(gain)} above the default by the median, and faster in every round; ${noise}`;
     case Certainty.DefaultIsBest:
       return `${name}: the default, ${standard}, was the fastest; ${noise}`;
     case Certainty.WithinNoise: {

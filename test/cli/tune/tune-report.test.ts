@@ -44,7 +44,10 @@ describe("the report of millrace tune", () => {
     assert.match(text, /^4 cores, 1024 MiB of memory, store on the disk of \/var\/lib$/m);
     assert.match(text, /^ +3 +210 +200 +220 +0\.50 +unknown +chosen$/m);
     assert.match(text, /^ +2 +110 +100 +120 +0\.50 +unknown +default$/m);
-    assert.match(text, /^workers: 3, 91 % above the default in every round; .* differ by up to 18 %$/m);
+    assert.match(
+      text,
+      /^workers: 3, 91 % above the default by the median, and faster in every round; .* differ by up to 18 %$/m,
+    );
     assert.match(text, /^block size: the default, 256 KiB, was the fastest; .* by up to 30 %$/m);
     assert.match(text, /^flushOnWrite: 55 % of the rate in batches, and 10\.0 times the wait/m);
     assert.match(text, /^ {2}workers = 3 +MILLRACE_WORKERS=3$/m);
