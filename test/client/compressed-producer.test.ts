@@ -171,8 +171,8 @@ async function startEngine(t: TestContext) {
   return { engine, client, exported };
 }
 
-async function receivedBytes(port: number): Promise<number> {
-  const page = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+async function receivedBytes(engine: EngineProcess): Promise<number> {
+  const page = await engine.metrics();
   return Number(/^millrace_received_bytes_total\{transport="websocket"\} (\d+)$/m.exec(page)![1]);
 }
 
@@ -212,7 +212,7 @@ describe("compressed batches and a running engine", { timeout: 60_000 }, () => {
       const plain = await client.producer("s");
       const packed = await client.producer("s", { compression: "lz4" });
       const texts = readings(30_000);
-      const before = await receivedBytes(engine.port);
+      const before = await receivedBytes(engine);
       // Large ones, small ones and plain ones, in turn.
       const cuts = [0, 6000, 6100, 12_000, 12_050, 18_000, 24_000, 24_300, texts.length];
       for (const [index, from] of cuts.slice(0, -1).entries()) {
@@ -220,7 +220,7 @@ describe("compressed batches and a running engine", { timeout: 60_000 }, () => {
         assert.equal(await producer.send(texts.slice(from, cuts[index + 1])), from);
       }
       const sent = plain.counters.sentBytes + packed.counters.sentBytes;
-      assert.equal((await receivedBytes(engine.port)) - before, sent);
+      assert.equal((await receivedBytes(engine)) - before, sent);
       assert.ok(packed.counters.sentBytes < texts.join("").length / 2);
       const read = await client.readMessages("s", {
         desiredStartSequenceNumber: 11_990,

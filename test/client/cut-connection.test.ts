@@ -43,7 +43,7 @@ async function stored(client: MillraceClient, stream: string): Promise<number[]>
 }
 
 async function repeatedCount(engine: EngineProcess): Promise<number> {
-  const metrics = await (await fetch(`http://127.0.0.1:${engine.port}/metrics`)).text();
+  const metrics = await engine.metrics();
   const values = metrics.matchAll(/^millrace_stream_messages_repeated_total\{.*\} (\d+)/gm);
   return [...values].reduce((sum, [, value]) => sum + Number(value), 0);
 }

@@ -20,9 +20,7 @@ const logged = { LOG_LEVEL: "info" };
 const KERNEL_DELAY_MS = 40;
 
 async function nativeMetric(engine: EngineProcess): Promise<string | undefined> {
-  const url = `http://127.0.0.1:${engine.port}/metrics`;
-  const response = await fetch(url, { headers: { Authorization: `Bearer ${engine.token ?? ""}` } });
-  return /^millrace_native_bindings (\d)$/m.exec(await response.text())?.[1];
+  return /^millrace_native_bindings (\d)$/m.exec(await engine.metrics())?.[1];
 }
 
 /** What is appended is stored. */
