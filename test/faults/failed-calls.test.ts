@@ -10,7 +10,7 @@ import { byLength, isSoak } from "../support/test-length.ts";
 import { FaultRun, plainAndFlushed, withClient } from "./fault-run.ts";
 
 /** Of all pairs of a call and an error one in so many is taken. */
-const PAIRS_SKIPPED = byLength({ everyday: 13, long: 7 });
+const PAIR_STRIDE = byLength({ everyday: 13, long: 7 });
 
 const options = { timeout: 600_000 };
 const KIB = 1024;
@@ -217,7 +217,7 @@ describe("an engine whose file calls fail", options, () => {
       "EACCES",
     ];
     const pairs = calls.flatMap((call) => codes.map((code) => [call, code] as const));
-    const chosen = isSoak ? pairs : pairs.filter((_pair, index) => index % PAIRS_SKIPPED === 0);
+    const chosen = isSoak ? pairs : pairs.filter((_pair, index) => index % PAIR_STRIDE === 0);
     let struck = 0;
     for (const [call, code] of chosen) {
       const before = run.shim.calls().length;

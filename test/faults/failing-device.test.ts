@@ -237,7 +237,7 @@ describe("an engine over a device that is slow", options, () => {
 
   it("that hangs for a minute is told of, gives up its port, and is served again when it answers", async (t) => {
     if (!isSoak) {
-      t.skip("takes a minute: in the long form only (npm run soak)");
+      t.skip("takes a minute: in a soak only (npm run soak)");
       return;
     }
     if (!requireFailingDisk(t, "ext4", "have a device that hangs")) return;

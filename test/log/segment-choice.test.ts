@@ -42,7 +42,7 @@ function storedStream(): SimStorage {
   return storage;
 }
 
-function segmentNames(storage: SimStorage): string[] {
+function segmentFiles(storage: SimStorage): string[] {
   return storage
     .list(STREAM_DIRECTORY)
     .map(({ name }) => name)
@@ -92,17 +92,17 @@ function expectAll(storage: SimStorage): ReturnType<typeof StreamLog.open>["reco
 describe("chooseSegments", () => {
   it("takes a rewritten segment that is whole, and removes what it was made from", () => {
     const storage = storedStream();
-    const sources = segmentNames(storage);
+    const sources = segmentFiles(storage);
     assert.equal(sources.length, SEGMENTS);
     const merged = putRewritten(storage, 1, 0, 2 * MESSAGES_PER_SEGMENT);
     expectAll(storage);
-    assert.deepEqual(segmentNames(storage), [merged, ...sources.slice(2)]);
+    assert.deepEqual(segmentFiles(storage), [merged, ...sources.slice(2)]);
     expectAll(storage);
   });
 
   it("leaves what a rewritten segment was made from in its place when any bit of it is wrong", () => {
     const whole = storedStream();
-    const sources = segmentNames(whole);
+    const sources = segmentFiles(whole);
     const name = putRewritten(whole, 1, 0, 2 * MESSAGES_PER_SEGMENT);
     const filePath = path.join(STREAM_DIRECTORY, name);
     const sizeBytes = whole.read(filePath).length;
@@ -111,7 +111,7 @@ describe("chooseSegments", () => {
       storage.flip(filePath, at);
       const { setAside } = expectAll(storage);
       assert.deepEqual(setAside, [`${name}.damaged`], `byte ${at}`);
-      assert.deepEqual(segmentNames(storage), [...sources, `${name}.damaged`].sort());
+      assert.deepEqual(segmentFiles(storage), [...sources, `${name}.damaged`].sort());
       assert.deepEqual(expectAll(storage).setAside, []);
     }
   });
@@ -119,20 +119,20 @@ describe("chooseSegments", () => {
   it("does not take a rewritten segment that ends too early, or whose head is gone", () => {
     for (const sizeBytes of [0, 100, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_BYTES + 10, -1]) {
       const storage = storedStream();
-      const sources = segmentNames(storage);
+      const sources = segmentFiles(storage);
       const name = putRewritten(storage, 1, 0, MESSAGES_PER_SEGMENT);
       const filePath = path.join(STREAM_DIRECTORY, name);
       const bytes = storage.read(filePath);
       storage.put(filePath, bytes.subarray(0, sizeBytes < 0 ? bytes.length + sizeBytes : sizeBytes));
       expectAll(storage);
-      const left = segmentNames(storage).filter((other) => !other.includes("-0001"));
+      const left = segmentFiles(storage).filter((other) => !other.includes("-0001"));
       assert.deepEqual(left, sources, `${sizeBytes} bytes`);
     }
   });
 
   it("keeps a damaged rewritten segment whose sources are gone, and gives the rest of the stream", () => {
     const storage = storedStream();
-    const [first] = segmentNames(storage);
+    const [first] = segmentFiles(storage);
     const name = putRewritten(storage, 1, 0, MESSAGES_PER_SEGMENT);
     storage.unlink(path.join(STREAM_DIRECTORY, first!));
     storage.flip(path.join(STREAM_DIRECTORY, name), SEGMENT_HEADER_BYTES + 200);
@@ -141,12 +141,12 @@ describe("chooseSegments", () => {
     const { messages, gaps } = readAll(log, 0, END);
     assert.deepEqual(gaps, [{ from: 0, to: MESSAGES_PER_SEGMENT, reason: "CORRUPT" }]);
     assert.equal(messages.size, END - MESSAGES_PER_SEGMENT);
-    assert.ok(segmentNames(storage).includes(name));
+    assert.ok(segmentFiles(storage).includes(name));
   });
 
   it("never cuts a rewritten segment that is the last one, whatever is damaged in it", () => {
     const whole = storedStream();
-    const last = segmentNames(whole).at(-1)!;
+    const last = segmentFiles(whole).at(-1)!;
     const from = END - MESSAGES_PER_SEGMENT;
     const name = putRewritten(whole, 1, from, END);
     whole.unlink(path.join(STREAM_DIRECTORY, last));
@@ -168,16 +168,16 @@ describe("chooseSegments", () => {
 
   it("removes rewrites that were cut short, and no other file that is not the stream's", () => {
     const storage = storedStream();
-    const before = segmentNames(storage);
+    const before = segmentFiles(storage);
     storage.put(path.join(STREAM_DIRECTORY, `${before[0]!}.tmp`), Buffer.from("half"));
     storage.put(path.join(STREAM_DIRECTORY, "notes.lz4.tmp"), Buffer.from("foreign"));
     expectAll(storage);
-    assert.deepEqual(segmentNames(storage), [...before, "notes.lz4.tmp"].sort());
+    assert.deepEqual(segmentFiles(storage), [...before, "notes.lz4.tmp"].sort());
   });
 
   it("tries again to remove what it could not, with the next segment that is made", () => {
     const storage = storedStream();
-    const [first] = segmentNames(storage);
+    const [first] = segmentFiles(storage);
     putRewritten(storage, 1, 0, MESSAGES_PER_SEGMENT);
     const failing = new Set([path.join(STREAM_DIRECTORY, first!)]);
     const wrapped = new Proxy(storage, {
@@ -194,9 +194,9 @@ describe("chooseSegments", () => {
     });
     const policy = { ...logOptions(storage).policy, segmentSize: 1000 };
     const { log } = StreamLog.open(logOptions(wrapped, { policy }));
-    assert.ok(segmentNames(storage).includes(first!));
+    assert.ok(segmentFiles(storage).includes(first!));
     failing.clear();
     for (let sequence = END; sequence < END + 4; sequence++) log.append(blockOf([message(sequence)]));
-    assert.ok(!segmentNames(storage).includes(first!));
+    assert.ok(!segmentFiles(storage).includes(first!));
   });
 });

@@ -169,7 +169,7 @@ async function visit({ engine, signal, counts }: Load): Promise<void> {
   }
 }
 
-/** Every message of its stream, exported or made room for, each of them accounted for. */
+/** Every message of its stream was exported. */
 async function checkExported(owner: MillraceClient, { counts }: Load): Promise<void> {
   for (;;) {
     const [exporter] = (await owner.describeStream("singles")).exporters;

@@ -154,7 +154,7 @@ describe("a batch that its producer compressed", () => {
     }
   });
 
-  it("is kept in memory as on a disk", () => {
+  it("gives the same messages from a stream in memory", () => {
     const fixture = openFixture({ persistence: Persistence.Memory });
     const batches = [batchOf("a", BLOCK_BYTES), batchOf("b", 100)];
     for (const [token, batch] of batches.entries()) fixture.append(token, 0, asLz4(batch));
